@@ -1,0 +1,34 @@
+#pragma once
+// A storage format of weights: how `block` consecutive elements of a row become `bytes` bytes.
+// f32, f16 and bf16 are formats too, with a block of one, so that whatever stands in a file has one
+// description. One file a format, listed in quant.list. Layouts follow GGUF (ggml-common.h of
+// llama.cpp is the field's definition); every row of a matrix starts on a block boundary.
+#include <cstddef>
+#include <cstdint>
+
+#include "base/registry.h"
+
+namespace moxie::quant {
+
+struct QuantFormat {
+  const char* summary;      // one line for tables and docs
+  int block;                // elements a block
+  int bytes;                // bytes a block
+  int gguf_type;            // GGUF tensor type number (q4_1 = 3)
+  double max_rmse;          // promised: rmse of decode(encode(x)) over rms(x), x ~ N(0, 1); 0 = exact
+  bool is_writable;         // encode exists
+  // Decodes n elements (a multiple of block) from src. Exact: the value the format defines, in f32.
+  void (*decode)(const std::byte* src, float* dst, int64_t n) noexcept;
+  // Encodes n elements (a multiple of block); null when not writable.
+  void (*encode)(const float* src, std::byte* dst, int64_t n) noexcept;
+};
+
+Table<QuantFormat> formats();
+const Named<QuantFormat>* find_format(int gguf_type);  // null when unknown
+
+// Bytes of one row of `cols` elements; cols must be a multiple of the block.
+inline int64_t row_bytes(const QuantFormat& format, int64_t cols) {
+  return cols / format.block * format.bytes;
+}
+
+}  // namespace moxie::quant

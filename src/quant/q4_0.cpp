@@ -1,0 +1,58 @@
+#include <algorithm>
+#include <cmath>
+
+#include "quant/codec.h"
+#include "quant/format.h"
+#include "tensor/dtype.h"
+
+// 32 elements: an f16 scale d, then 16 bytes; the low nibbles are elements 0..15, the high ones
+// 16..31; x = d * (nibble - 8).
+namespace moxie::quant {
+namespace {
+
+struct Q4_0 {
+  static constexpr int kBlock = 32;
+  static constexpr int kBytes = 18;
+  [[gnu::always_inline]] static void decode_block(const std::byte* src, float* dst) {
+    const float d = load_half(src);
+    const auto* q = reinterpret_cast<const uint8_t*>(src + 2);
+    for (int i = 0; i < 16; ++i) dst[i] = d * static_cast<float>((q[i] & 15) - 8);
+    for (int i = 0; i < 16; ++i) dst[16 + i] = d * static_cast<float>((q[i] >> 4) - 8);
+  }
+};
+
+int nibble(float x, float inverse) {
+  return std::clamp(static_cast<int>(x * inverse + 8.5f), 0, 15);
+}
+
+void encode(const float* src, std::byte* dst, int64_t n) noexcept {
+  for (int64_t b = 0; b < n / 32; ++b, src += 32, dst += Q4_0::kBytes) {
+    // The element of largest magnitude gets code 0, the one end of the range that reaches 8 steps.
+    float extreme = 0;
+    for (int i = 0; i < 32; ++i) {
+      if (std::fabs(src[i]) > std::fabs(extreme)) extreme = src[i];
+    }
+    const float d = extreme / -8.0f;
+    const float inverse = d != 0 ? 1.0f / d : 0.0f;
+    store(dst, to_float16(d).bits);
+    for (int i = 0; i < 16; ++i) {
+      const int low = nibble(src[i], inverse);
+      const int high = nibble(src[16 + i], inverse);
+      store(dst + 2 + i, static_cast<uint8_t>(low | high << 4));
+    }
+  }
+}
+
+}  // namespace
+
+extern const QuantFormat q4_0_entry;
+const QuantFormat q4_0_entry{.summary = "4 bits, a scale per 32",
+                             .block = Q4_0::kBlock,
+                             .bytes = Q4_0::kBytes,
+                             .gguf_type = 2,
+                             .max_rmse = 0.1,
+                             .is_writable = true,
+                             .decode = decode<Q4_0>,
+                             .encode = encode};
+
+}  // namespace moxie::quant

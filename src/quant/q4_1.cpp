@@ -1,0 +1,53 @@
+#include <algorithm>
+#include <cmath>
+
+#include "quant/codec.h"
+#include "quant/format.h"
+#include "tensor/dtype.h"
+
+// 32 elements: f16 scale d, f16 minimum m, then 16 bytes of nibbles as in q4_0; x = d * nibble + m.
+namespace moxie::quant {
+namespace {
+
+struct Q4_1 {
+  static constexpr int kBlock = 32;
+  static constexpr int kBytes = 20;
+  [[gnu::always_inline]] static void decode_block(const std::byte* src, float* dst) {
+    const float d = load_half(src);
+    const float m = load_half(src + 2);
+    const auto* q = reinterpret_cast<const uint8_t*>(src + 4);
+    for (int i = 0; i < 16; ++i) dst[i] = d * static_cast<float>(q[i] & 15) + m;
+    for (int i = 0; i < 16; ++i) dst[16 + i] = d * static_cast<float>(q[i] >> 4) + m;
+  }
+};
+
+void encode(const float* src, std::byte* dst, int64_t n) noexcept {
+  for (int64_t b = 0; b < n / 32; ++b, src += 32, dst += Q4_1::kBytes) {
+    const auto [low, high] = std::minmax_element(src, src + 32);
+    const float m = *low;
+    const float d = (*high - m) / 15.0f;
+    const float inverse = d != 0 ? 1.0f / d : 0.0f;
+    store(dst, to_float16(d).bits);
+    store(dst + 2, to_float16(m).bits);
+    const auto code = [&](float x) {
+      return std::clamp(static_cast<int>((x - m) * inverse + 0.5f), 0, 15);
+    };
+    for (int i = 0; i < 16; ++i) {
+      store(dst + 4 + i, static_cast<uint8_t>(code(src[i]) | code(src[16 + i]) << 4));
+    }
+  }
+}
+
+}  // namespace
+
+extern const QuantFormat q4_1_entry;
+const QuantFormat q4_1_entry{.summary = "4 bits, a scale and a minimum per 32",
+                             .block = Q4_1::kBlock,
+                             .bytes = Q4_1::kBytes,
+                             .gguf_type = 3,
+                             .max_rmse = 0.09,
+                             .is_writable = true,
+                             .decode = decode<Q4_1>,
+                             .encode = encode};
+
+}  // namespace moxie::quant

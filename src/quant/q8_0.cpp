@@ -1,0 +1,47 @@
+#include <algorithm>
+#include <cmath>
+
+#include "quant/codec.h"
+#include "quant/format.h"
+#include "tensor/dtype.h"
+
+// 32 elements: an f16 scale d, then 32 signed bytes q; x = d * q.
+namespace moxie::quant {
+namespace {
+
+struct Q8_0 {
+  static constexpr int kBlock = 32;
+  static constexpr int kBytes = 34;
+  [[gnu::always_inline]] static void decode_block(const std::byte* src, float* dst) {
+    const float d = load_half(src);
+    const auto* q = reinterpret_cast<const int8_t*>(src + 2);
+    for (int i = 0; i < 32; ++i) dst[i] = d * static_cast<float>(q[i]);
+  }
+};
+
+void encode(const float* src, std::byte* dst, int64_t n) noexcept {
+  for (int64_t b = 0; b < n / 32; ++b, src += 32, dst += Q8_0::kBytes) {
+    float most = 0;
+    for (int i = 0; i < 32; ++i) most = std::max(most, std::fabs(src[i]));
+    const float d = most / 127.0f;
+    const float inverse = d > 0 ? 1.0f / d : 0.0f;
+    store(dst, to_float16(d).bits);
+    for (int i = 0; i < 32; ++i) {
+      store(dst + 2 + i, static_cast<int8_t>(std::lround(src[i] * inverse)));
+    }
+  }
+}
+
+}  // namespace
+
+extern const QuantFormat q8_0_entry;
+const QuantFormat q8_0_entry{.summary = "8 bits, a scale per 32",
+                             .block = Q8_0::kBlock,
+                             .bytes = Q8_0::kBytes,
+                             .gguf_type = 8,
+                             .max_rmse = 0.007,
+                             .is_writable = true,
+                             .decode = decode<Q8_0>,
+                             .encode = encode};
+
+}  // namespace moxie::quant

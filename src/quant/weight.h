@@ -1,0 +1,56 @@
+#pragma once
+// Weight: a frozen matrix [rows = out, cols = in] in the bytes of its own format, and the products a
+// network needs of it. Copies share the bytes. Gradients pass through matmul_transposed whatever the
+// format: a LoRA trains on a 4-bit file as it is.
+//
+// compute: "f32" multiplies the exactly decoded values in f32; "bf16" rounds both factors to bf16 and
+// accumulates in f32 (emulated where the CPU has no such instruction, so results have one meaning).
+#include <memory>
+#include <span>
+
+#include "quant/format.h"
+#include "tensor/tensor.h"
+
+namespace moxie::quant {
+
+enum class Compute { kF32, kBF16 };
+
+class Weight {
+ public:
+  Weight() = default;
+  // Views `bytes` (exactly rows * row_bytes); `owner` keeps them alive.
+  Weight(const Named<QuantFormat>& format, int64_t rows, int64_t cols, const std::byte* bytes,
+         std::shared_ptr<const void> owner);
+  static Weight from_tensor(const Tensor& matrix);  // f32, bf16 or f16, rank 2
+
+  bool defined() const { return bytes_ != nullptr; }
+  int64_t rows() const { return rows_; }
+  int64_t cols() const { return cols_; }
+  const Named<QuantFormat>& format() const { return *format_; }
+  std::span<const std::byte> bytes() const;
+  void set_compute(Compute compute) { compute_ = compute; }
+  Compute compute() const { return compute_; }
+
+  // y[n, rows] = x[n, cols] W^T; adds to y instead when `accumulate`. Rows of x do not influence each
+  // other's results, and the bits do not depend on the number of threads.
+  void matmul(const float* x, int64_t n, float* y, bool accumulate = false) const;
+  // dx[n, cols] = dy[n, rows] W; adds when `accumulate`.
+  void matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate = false) const;
+  // The same over decoded values in double, for tests and f64 runs.
+  void matmul(const double* x, int64_t n, double* y, bool accumulate = false) const;
+  void matmul_transposed(const double* dy, int64_t n, double* dx, bool accumulate = false) const;
+
+  // Rows [begin, end) as a weight of their own (a chunk of the vocabulary): same bytes.
+  Weight slice_rows(int64_t begin, int64_t end) const;
+  void decode_row(int64_t row, float* out) const;
+  Tensor decode() const;  // the whole matrix in f32
+
+ private:
+  const Named<QuantFormat>* format_ = nullptr;
+  int64_t rows_ = 0, cols_ = 0;
+  const std::byte* bytes_ = nullptr;
+  std::shared_ptr<const void> owner_;
+  Compute compute_ = Compute::kF32;
+};
+
+}  // namespace moxie::quant

@@ -1,0 +1,90 @@
+#include "quant/weight.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "base/rng.h"
+
+namespace moxie::quant {
+namespace {
+
+std::vector<float> normals(int64_t count, uint64_t seed) {
+  Rng rng(seed);
+  std::vector<float> out(static_cast<size_t>(count));
+  for (float& x : out) x = static_cast<float>(rng.normal());
+  return out;
+}
+
+Weight encoded(const Named<QuantFormat>& format, int64_t rows, int64_t cols, uint64_t seed) {
+  const auto values = normals(rows * cols, seed);
+  auto bytes = std::make_shared<std::vector<std::byte>>(
+      static_cast<size_t>(rows * row_bytes(*format.entry, cols)));
+  for (int64_t r = 0; r < rows; ++r) {
+    format->encode(values.data() + r * cols, bytes->data() + r * row_bytes(*format.entry, cols),
+                   cols);
+  }
+  return {format, rows, cols, bytes->data(), bytes};
+}
+
+TEST(Weight, ProductsEqualTheDoubleReferenceForEveryWritableFormat) {
+  int seen = 0;
+  for (const auto& format : formats()) {
+    if (!format->is_writable) continue;
+    ++seen;
+    const int64_t rows = 19, cols = 256;
+    const Weight w = encoded(format, rows, cols, 7);
+    const Tensor dense = w.decode();
+    for (const int64_t n : {1, 3, 7, 20}) {
+      const auto x = normals(n * cols, 8);
+      std::vector<float> y(static_cast<size_t>(n * rows));
+      w.matmul(x.data(), n, y.data());
+      const auto dy = normals(n * rows, 9);
+      std::vector<float> dx(static_cast<size_t>(n * cols), 1.0f);
+      w.matmul_transposed(dy.data(), n, dx.data(), true);
+      for (int64_t i = 0; i < n; ++i) {
+        for (int64_t r = 0; r < rows; ++r) {
+          double sum = 0, size = 0;
+          for (int64_t c = 0; c < cols; ++c) {
+            const double term = double(x[size_t(i * cols + c)]) * dense.data<float>()[r * cols + c];
+            sum += term;
+            size += std::fabs(term);
+          }
+          EXPECT_NEAR(y[size_t(i * rows + r)], sum, 1e-6 * size) << format.name;
+        }
+        for (int64_t c = 0; c < cols; ++c) {
+          double sum = 1, size = 1;
+          for (int64_t r = 0; r < rows; ++r) {
+            const double term =
+                double(dy[size_t(i * rows + r)]) * dense.data<float>()[r * cols + c];
+            sum += term;
+            size += std::fabs(term);
+          }
+          EXPECT_NEAR(dx[size_t(i * cols + c)], sum, 1e-6 * size) << format.name;
+        }
+      }
+    }
+  }
+  EXPECT_GE(seen, 6);
+}
+
+TEST(Weight, SliceSharesBytesAndRows) {
+  const Weight w = encoded(require_row(formats(), "format", "q4_1"), 10, 64, 3);
+  const Weight slice = w.slice_rows(4, 7);
+  std::vector<float> a(64), b(64);
+  w.decode_row(5, a.data());
+  slice.decode_row(1, b.data());
+  EXPECT_EQ(a, b);
+  EXPECT_EQ(slice.rows(), 3);
+  EXPECT_EQ(slice.bytes().data(), w.bytes().data() + 4 * 40);
+  EXPECT_THROW(w.slice_rows(4, 11), Error);
+}
+
+TEST(Weight, RefusesColumnsThatBreakABlock) {
+  std::byte none{};
+  EXPECT_THROW(Weight(require_row(formats(), "format", "q8_0"), 1, 33, &none, nullptr), Error);
+}
+
+}  // namespace
+}  // namespace moxie::quant
