@@ -1,19 +1,12 @@
 #include "quant/weight.h"
 
-#include <algorithm>
 #include <vector>
 
 #include "base/threads.h"
+#include "kernels/gemm.h"
 
 namespace moxie::quant {
 namespace {
-
-float round_to(Compute compute, float x) {
-  return compute == Compute::kBF16 ? to_float(to_bfloat16(x)) : x;
-}
-double round_to(Compute, double x) {
-  return x;
-}
 
 const Named<QuantFormat>& format_of(DType dtype) {
   const auto* row = find_row(formats(), name_of(dtype));
@@ -24,11 +17,34 @@ const Named<QuantFormat>& format_of(DType dtype) {
   return *row;
 }
 
-template <class T>
-std::vector<T> rounded(const T* values, int64_t count, Compute compute) {
-  std::vector<T> out(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) out[static_cast<size_t>(i)] = round_to(compute, values[i]);
-  return out;
+void round_bf16(const float* src, float* dst, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) dst[i] = to_float(to_bfloat16(src[i]));
+}
+
+// What the products see of a weight: RowDecoder's callback.
+void decode_part(const void* context, int64_t row, int64_t begin, int64_t end, float* out) {
+  const auto& w = *static_cast<const Weight*>(context);
+  const QuantFormat& format = *w.format().entry;
+  format.decode(w.bytes().data() + row * row_bytes(format, w.cols()) + row_bytes(format, begin),
+                out, end - begin);
+  if (w.compute() == Compute::kBF16) round_bf16(out, out, end - begin);
+}
+
+kernels::RowDecoder rows_of(const Weight& w) {
+  return {&w, decode_part, w.format()->block};
+}
+
+// x as the product multiplies it: itself, or rounded to bf16 in `storage`.
+const float* factor(const Weight& w, const float* x, int64_t count, std::vector<float>& storage) {
+  if (w.compute() == Compute::kF32) return x;
+  storage.resize(static_cast<size_t>(count));
+  round_bf16(x, storage.data(), count);
+  return storage.data();
+}
+
+std::vector<double> decoded_in_double(const Weight& w) {
+  const Tensor values = w.decode();
+  return {values.data<float>(), values.data<float>() + values.count()};
 }
 
 }  // namespace
@@ -83,66 +99,24 @@ Weight Weight::slice_rows(int64_t begin, int64_t end) const {
   return slice;
 }
 
-namespace {
-
-template <class T>
-void forward(const Weight& w, const T* x_in, int64_t n, T* y, bool accumulate) {
-  const std::vector<T> x = rounded(x_in, n * w.cols(), w.compute());
-  parallel_for(w.rows(), 8, [&](int64_t begin, int64_t end) {
-    std::vector<float> decoded(static_cast<size_t>(w.cols()));
-    std::vector<T> row(decoded.size());
-    for (int64_t r = begin; r < end; ++r) {
-      w.decode_row(r, decoded.data());
-      for (size_t c = 0; c < row.size(); ++c) row[c] = round_to(w.compute(), T(decoded[c]));
-      for (int64_t i = 0; i < n; ++i) {
-        T sums[16] = {};
-        const T* xi = x.data() + i * w.cols();
-        int64_t c = 0;
-        for (; c + 16 <= w.cols(); c += 16) {
-          for (int j = 0; j < 16; ++j) sums[j] += xi[c + j] * row[static_cast<size_t>(c + j)];
-        }
-        for (; c < w.cols(); ++c) sums[0] += xi[c] * row[static_cast<size_t>(c)];
-        T sum = 0;
-        for (T s : sums) sum += s;
-        T& out = y[i * w.rows() + r];
-        out = accumulate ? out + sum : sum;
-      }
-    }
-  });
-}
-
-template <class T>
-void backward(const Weight& w, const T* dy_in, int64_t n, T* dx, bool accumulate) {
-  const std::vector<T> dy = rounded(dy_in, n * w.rows(), w.compute());
-  parallel_for(n, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> decoded(static_cast<size_t>(w.cols()));
-    std::vector<T> row(decoded.size());
-    if (!accumulate) std::fill(dx + begin * w.cols(), dx + end * w.cols(), T(0));
-    for (int64_t r = 0; r < w.rows(); ++r) {
-      w.decode_row(r, decoded.data());
-      for (size_t c = 0; c < row.size(); ++c) row[c] = round_to(w.compute(), T(decoded[c]));
-      for (int64_t i = begin; i < end; ++i) {
-        const T g = dy[static_cast<size_t>(i * w.rows() + r)];
-        T* out = dx + i * w.cols();
-        for (size_t c = 0; c < row.size(); ++c) out[c] += g * row[c];
-      }
-    }
-  });
-}
-
-}  // namespace
-
 void Weight::matmul(const float* x, int64_t n, float* y, bool accumulate) const {
-  forward(*this, x, n, y, accumulate);
+  std::vector<float> storage;
+  x = factor(*this, x, n * cols_, storage);
+  kernels::gemm_nt(n, rows_, cols_, x, rows_of(*this), y, accumulate);
 }
-void Weight::matmul(const double* x, int64_t n, double* y, bool accumulate) const {
-  forward(*this, x, n, y, accumulate);
-}
+
 void Weight::matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate) const {
-  backward(*this, dy, n, dx, accumulate);
+  std::vector<float> storage;
+  dy = factor(*this, dy, n * rows_, storage);
+  kernels::gemm_nn(n, cols_, rows_, dy, rows_of(*this), dx, accumulate);
 }
+
+void Weight::matmul(const double* x, int64_t n, double* y, bool accumulate) const {
+  kernels::gemm_nt(n, rows_, cols_, x, decoded_in_double(*this).data(), y, accumulate);
+}
+
 void Weight::matmul_transposed(const double* dy, int64_t n, double* dx, bool accumulate) const {
-  backward(*this, dy, n, dx, accumulate);
+  kernels::gemm_nn(n, cols_, rows_, dy, decoded_in_double(*this).data(), dx, accumulate);
 }
 
 }  // namespace moxie::quant

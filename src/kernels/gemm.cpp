@@ -1,0 +1,282 @@
+#include "kernels/gemm.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/cpu.h"
+#include "base/threads.h"
+#include "kernels/micro.h"
+#include "kernels/scratch.h"
+
+namespace moxie::kernels {
+
+const Micro& micro() {
+#ifndef MOXIE_SCALAR_ONLY
+  if (active_isa() == Isa::kAvx512) return kMicroAvx512;
+  if (active_isa() == Isa::kAvx2) return kMicroAvx2;
+#endif
+  return kMicroScalar;
+}
+
+namespace {
+
+constexpr int64_t kPanelFloats = 64 * 1024;  // of B in L2: 256 KiB
+constexpr int64_t kMostDepth = 384;          // of a panel: 24 KiB of it pass through L1 at a time
+constexpr int64_t kLeastGranule = 32;
+constexpr int64_t kSmallWork = 64 * 1024;  // multiply-adds that one thread does sooner than two
+
+// Where B comes from: dense, by rows of k (natural) or of n (transposed), or decoded.
+struct Source {
+  const float* dense = nullptr;
+  const RowDecoder* decoder = nullptr;
+  bool is_transposed = false;
+  int64_t ld = 0;
+};
+
+struct Problem {
+  int64_t m, n, k;
+  const float* a;
+  int64_t a_row, a_step;  // element (i, p) of A is a[i * a_row + p * a_step]
+  bool a_is_packed;       // strips of micro().rows rows, each [k, rows of the strip]
+  Source b;
+  float* c;
+  bool accumulate;
+  float alpha;
+};
+
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+int64_t round_up(int64_t a, int64_t b) {
+  return ceil_div(a, b) * b;
+}
+
+// Packs rows [k0, k1) and columns [j0, j1) of B as panels [k1 - k0, width].
+void pack(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, float* panels) {
+  const Micro& kernel = micro();
+  const int64_t width = kernel.cols;
+  const int64_t depth = k1 - k0;
+  if (b.is_transposed) {
+    float* rows = scratch(Scratch::kRows, b.decoder ? static_cast<size_t>(width * depth) : 0);
+    for (int64_t j = j0; j < j1; j += width, panels += depth * width) {
+      const int64_t count = std::min(width, j1 - j);
+      if (b.decoder == nullptr) {
+        kernel.transpose(static_cast<int>(count), depth, b.dense + j * b.ld + k0, b.ld, panels);
+        continue;
+      }
+      for (int64_t i = 0; i < count; ++i) {
+        b.decoder->decode(b.decoder->context, j + i, k0, k1, rows + i * depth);
+      }
+      kernel.transpose(static_cast<int>(count), depth, rows, depth, panels);
+    }
+    return;
+  }
+  float* buffer = scratch(Scratch::kRows, b.decoder ? static_cast<size_t>(j1 - j0) : 0);
+  for (int64_t p = 0; p < depth; ++p) {
+    const float* row = buffer;
+    if (b.decoder != nullptr) {
+      b.decoder->decode(b.decoder->context, k0 + p, j0, j1, buffer);
+    } else {
+      row = b.dense + (k0 + p) * b.ld + j0;
+    }
+    float* line = panels + p * width;
+    int64_t j = 0;
+    for (; j + width <= j1 - j0; j += width, line += depth * width) {
+      std::memcpy(line, row + j, static_cast<size_t>(width) * 4);
+    }
+    if (j < j1 - j0) {
+      const int64_t count = j1 - j0 - j;
+      std::memcpy(line, row + j, static_cast<size_t>(count) * 4);
+      std::memset(line + count, 0, static_cast<size_t>(width - count) * 4);
+    }
+  }
+}
+
+// Rows [i0, i1) of the columns [j0, j1), whose panels of depth k1 - k0 are given.
+void strips(const Problem& t, int64_t i0, int64_t i1, int64_t j0, int64_t j1, int64_t k0,
+            int64_t k1, const float* panels) {
+  const Micro& kernel = micro();
+  const int64_t width = kernel.cols;
+  const int64_t depth = k1 - k0;
+  const bool add = t.accumulate || k0 > 0;
+  const int64_t count = ceil_div(i1 - i0, kernel.rows);
+  for (int64_t s = 0; s < count; ++s) {
+    int64_t i = i0 + (i1 - i0) * s / count;
+    int64_t end = i0 + (i1 - i0) * (s + 1) / count;
+    const float* a = t.a + i * t.a_row + k0 * t.a_step;
+    int64_t a_row = t.a_row, a_step = t.a_step;
+    if (t.a_is_packed) {  // i0 is a multiple of the strip's rows
+      i = i0 + s * kernel.rows;
+      end = std::min(i1, i + kernel.rows);
+      a_row = 1;
+      a_step = end - i;
+      a = t.a + i * t.k + k0 * a_step;
+    }
+    for (int64_t j = j0; j < j1; j += width) {
+      const int64_t cols = std::min(width, j1 - j);
+      const float* b = panels + (j - j0) * depth;
+      int64_t ldb = width;
+      if (panels == nullptr) {
+        b = t.b.dense + k0 * t.b.ld + j;
+        ldb = t.b.ld;
+      }
+      kernel.tile(static_cast<int>(end - i), static_cast<int>(cols), depth, a, a_row, a_step, b,
+                  ldb, t.c + i * t.n + j, t.n, t.alpha, add);
+    }
+  }
+}
+
+// Depth of a panel: depends on k and the format alone, since it decides the order of the sums. The
+// decoded product has the bits of the dense one where the format's block is at most kLeastGranule.
+int64_t panel_depth(const Problem& t) {
+  const bool by_blocks = t.b.decoder != nullptr && t.b.is_transposed;
+  const int64_t granule = by_blocks ? std::max(t.b.decoder->granule, kLeastGranule) : kLeastGranule;
+  const int64_t parts = ceil_div(t.k, kMostDepth);
+  return std::max(granule, round_up(ceil_div(t.k, parts), granule));
+}
+
+// One thread's rectangle of C.
+void rectangle(const Problem& t, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+  if (i0 >= i1 || j0 >= j1) return;
+  const Micro& kernel = micro();
+  const int64_t depth = panel_depth(t);
+  int64_t unit = kernel.cols;
+  if (t.b.decoder != nullptr && !t.b.is_transposed) unit = std::max(unit, t.b.decoder->granule);
+  const int64_t wide = std::max(unit, kPanelFloats / depth / unit * unit);
+  // A few rows use an element of B once or twice: reading it where it stands beats packing it.
+  const bool in_place =
+      t.b.dense != nullptr && !t.b.is_transposed && ceil_div(i1 - i0, kernel.rows) <= 4;
+  for (int64_t j = j0; j < j1; j += wide) {
+    const int64_t end = std::min(j1, j + wide);
+    const int64_t whole = in_place ? j + (end - j) / kernel.cols * kernel.cols : j;
+    for (int64_t p = 0; p < t.k; p += depth) {
+      const int64_t stop = std::min(t.k, p + depth);
+      if (whole > j) strips(t, i0, i1, j, whole, p, stop, nullptr);
+      if (whole == end) continue;
+      const int64_t floats = round_up(end - whole, kernel.cols) * (stop - p);
+      float* panels = scratch(Scratch::kPanels, static_cast<size_t>(floats));
+      pack(t.b, p, stop, whole, end, panels);
+      strips(t, i0, i1, whole, end, p, stop, panels);
+    }
+  }
+}
+
+struct Grid {
+  int64_t rows = 1, cols = 1;
+};
+
+// How many threads share the rows and the columns of C: packing B is done once a row of the grid,
+// and costs as much as some more rows would.
+Grid choose_grid(const Problem& t, int64_t row_units, int64_t row_unit, int64_t col_units) {
+  const int64_t pack_cost = t.b.decoder != nullptr ? 32 : 12;
+  const int64_t threads = t.m * t.n * t.k < kSmallWork ? 1 : thread_count();
+  Grid best;
+  int64_t least = INT64_MAX;
+  for (int64_t cols = 1; cols <= threads; ++cols) {
+    const int64_t rows = threads / cols;
+    const int64_t cost =
+        ceil_div(col_units, cols) * (ceil_div(row_units, rows) * row_unit + pack_cost);
+    if (cost < least) {
+      least = cost;
+      best = {rows, cols};
+    }
+  }
+  return best;
+}
+
+void run(const Problem& t) {
+  if (t.m == 0 || t.n == 0) return;
+  if (t.k == 0) {
+    if (!t.accumulate) std::memset(t.c, 0, static_cast<size_t>(t.m * t.n) * 4);
+    return;
+  }
+  const Micro& kernel = micro();
+  int64_t unit = kernel.cols;
+  if (t.b.decoder != nullptr && !t.b.is_transposed) unit = std::max(unit, t.b.decoder->granule);
+  const int64_t col_units = ceil_div(t.n, unit);
+  const int64_t row_units = ceil_div(t.m, kernel.rows);
+  const Grid grid = choose_grid(t, row_units, kernel.rows, col_units);
+  parallel_for(grid.rows * grid.cols, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      const int64_t r = part / grid.cols;
+      const int64_t c = part % grid.cols;
+      rectangle(t, row_units * r / grid.rows * kernel.rows,
+                std::min(t.m, row_units * (r + 1) / grid.rows * kernel.rows),
+                col_units * c / grid.cols * unit,
+                std::min(t.n, col_units * (c + 1) / grid.cols * unit));
+    }
+  });
+}
+
+// Few rows: each row of w is read once and multiplied with all of them.
+void few_rows(int64_t m, int64_t n, int64_t k, const float* a, const Source& w, float* c,
+              bool accumulate, float alpha) {
+  const Micro& kernel = micro();
+  const int64_t grain = std::max<int64_t>(16, kSmallWork / std::max<int64_t>(k * m, 1));
+  parallel_for(n, grain, [&](int64_t begin, int64_t end) {
+    float* buffer = scratch(Scratch::kRows, w.decoder ? static_cast<size_t>(k) : 0);
+    float sums[kFewRows];
+    for (int64_t j = begin; j < end; ++j) {
+      const float* row = buffer;
+      if (w.decoder != nullptr) {
+        w.decoder->decode(w.decoder->context, j, 0, k, buffer);
+      } else {
+        row = w.dense + j * k;
+      }
+      kernel.dots(static_cast<int>(m), k, row, a, k, sums);
+      for (int64_t i = 0; i < m; ++i) {
+        float& out = c[i * n + j];
+        out = (accumulate ? out : 0.0f) + alpha * sums[i];
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void gemm_nn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
+             bool accumulate, float alpha) {
+  run({m, n, k, a, k, 1, false, {.dense = b, .ld = n}, c, accumulate, alpha});
+}
+
+void gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
+             bool accumulate, float alpha) {
+  const Source source{.dense = b, .is_transposed = true, .ld = k};
+  if (m <= kFewRows) return few_rows(m, n, k, a, source, c, accumulate, alpha);
+  run({m, n, k, a, k, 1, false, source, c, accumulate, alpha});
+}
+
+void gemm_tn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
+             bool accumulate, float alpha) {
+  const Source source{.dense = b, .ld = n};
+  const int64_t rows = micro().rows;
+  if (n <= 2 * micro().cols || m <= rows) {
+    return run({m, n, k, a, 1, m, false, source, c, accumulate, alpha});
+  }
+  // Many columns read each strip of A^T again and again: gather the strips once.
+  float* strips_of_a = scratch(Scratch::kStrips, static_cast<size_t>(m * k));
+  parallel_for(ceil_div(m, rows), 4, [&](int64_t begin, int64_t end) {
+    for (int64_t p = 0; p < k; ++p) {
+      for (int64_t s = begin; s < end; ++s) {
+        const int64_t count = std::min(rows, m - s * rows);
+        float* to = strips_of_a + s * rows * k + p * count;
+        for (int64_t i = 0; i < count; ++i) to[i] = a[p * m + s * rows + i];
+      }
+    }
+  });
+  run({m, n, k, strips_of_a, 0, 0, true, source, c, accumulate, alpha});
+}
+
+void gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w, float* c,
+             bool accumulate) {
+  const Source source{.decoder = &w, .is_transposed = true};
+  if (m <= kFewRows) return few_rows(m, n, k, a, source, c, accumulate, 1);
+  run({m, n, k, a, k, 1, false, source, c, accumulate, 1});
+}
+
+void gemm_nn(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w, float* c,
+             bool accumulate) {
+  run({m, n, k, a, k, 1, false, {.decoder = &w}, c, accumulate, 1});
+}
+
+}  // namespace moxie::kernels

@@ -1,0 +1,53 @@
+#pragma once
+// Matrix products over row-major views with tight leading dimensions. alpha scales the product;
+// `accumulate` adds it to what c holds, else c is overwritten.
+//
+// Work is split by output only and every element sums over k in one fixed order, so the bits do not
+// depend on the number of threads, nor does a row of c depend on what the other rows hold. Rows of
+// *_nt products take one of two orders: that of dot products when m <= kFewRows (decoding), that of
+// the blocked kernel otherwise. Within each, they do not depend on m.
+//
+// The f32 kernel follows Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
+// (2008): panels of B that fit L2, a register tile of C. Weights in another format are given as a
+// RowDecoder: tiles of rows are decoded straight into the panels, so no f32 copy of a model exists.
+#include <cstdint>
+
+namespace moxie::kernels {
+
+inline constexpr int64_t kFewRows = 4;
+
+// c[m, n] = alpha a[m, k] b[k, n]
+void gemm_nn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
+             bool accumulate = false, float alpha = 1);
+// c[m, n] = alpha a[m, k] b[n, k]^T
+void gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
+             bool accumulate = false, float alpha = 1);
+// c[m, n] = alpha a[k, m]^T b[k, n]: a weight's gradient, dW[out, in] = dy[tokens, out]^T x
+void gemm_tn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
+             bool accumulate = false, float alpha = 1);
+
+// The same in double: the reference that tests and f64 runs use.
+void gemm_nn(int64_t m, int64_t n, int64_t k, const double* a, const double* b, double* c,
+             bool accumulate = false, double alpha = 1);
+void gemm_nt(int64_t m, int64_t n, int64_t k, const double* a, const double* b, double* c,
+             bool accumulate = false, double alpha = 1);
+void gemm_tn(int64_t m, int64_t n, int64_t k, const double* a, const double* b, double* c,
+             bool accumulate = false, double alpha = 1);
+
+// A matrix known by its rows: decode writes the values of columns [begin, end) of a row, where
+// begin and end are multiples of `granule` (the number of columns is one too). Called from any
+// thread.
+struct RowDecoder {
+  const void* context;
+  void (*decode)(const void* context, int64_t row, int64_t begin, int64_t end, float* out);
+  int64_t granule;
+};
+
+// c[m, n] = a[m, k] w^T, w[n, k]
+void gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w, float* c,
+             bool accumulate = false);
+// c[m, n] = a[m, k] w, w[k, n]
+void gemm_nn(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w, float* c,
+             bool accumulate = false);
+
+}  // namespace moxie::kernels

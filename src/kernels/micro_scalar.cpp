@@ -1,0 +1,51 @@
+#include "kernels/micro.h"
+
+// The reference: what the vector kernels are tested against, and what any CPU runs.
+namespace moxie::kernels {
+namespace {
+
+constexpr int kRows = 4;
+constexpr int kCols = 8;
+
+void tile(int r, int n, int64_t k, const float* a, int64_t a_row, int64_t a_step, const float* b,
+          int64_t ldb, float* c, int64_t ldc, float alpha, bool accumulate) {
+  float sums[kRows][kCols] = {};
+  for (int64_t p = 0; p < k; ++p) {
+    for (int i = 0; i < r; ++i) {
+      const float scale = a[i * a_row + p * a_step];
+      for (int j = 0; j < kCols; ++j) sums[i][j] += scale * b[p * ldb + j];
+    }
+  }
+  for (int i = 0; i < r; ++i) {
+    for (int j = 0; j < n; ++j) {
+      float& out = c[i * ldc + j];
+      out = (accumulate ? out : 0.0f) + alpha * sums[i][j];
+    }
+  }
+}
+
+void transpose(int n, int64_t k, const float* src, int64_t ld, float* panel) {
+  for (int64_t p = 0; p < k; ++p) {
+    for (int j = 0; j < kCols; ++j) panel[p * kCols + j] = j < n ? src[j * ld + p] : 0.0f;
+  }
+}
+
+void dots(int m, int64_t k, const float* w, const float* x, int64_t ldx, float* out) {
+  for (int i = 0; i < m; ++i) {
+    float sums[8] = {};
+    const float* row = x + i * ldx;
+    int64_t p = 0;
+    for (; p + 8 <= k; p += 8) {
+      for (int j = 0; j < 8; ++j) sums[j] += w[p + j] * row[p + j];
+    }
+    for (; p < k; ++p) sums[0] += w[p] * row[p];
+    out[i] =
+        ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+  }
+}
+
+}  // namespace
+
+const Micro kMicroScalar{kRows, kCols, tile, transpose, dots};
+
+}  // namespace moxie::kernels

@@ -1,0 +1,175 @@
+#include "kernels/gemm.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "base/cpu.h"
+#include "base/rng.h"
+#include "base/threads.h"
+#include "kernels/micro.h"
+
+namespace moxie::kernels {
+namespace {
+
+std::vector<float> normals(int64_t count, uint64_t seed) {
+  Rng rng(seed);
+  std::vector<float> out(static_cast<size_t>(count));
+  for (float& x : out) x = static_cast<float>(rng.normal());
+  return out;
+}
+
+struct Size {
+  int64_t m, n, k;
+};
+
+// Register tiles and panels with and without remainders, thin and deep ones.
+const Size kSizes[] = {{1, 1, 1},    {1, 40, 70},    {4, 17, 33},   {5, 16, 8},     {6, 16, 384},
+                       {7, 31, 385}, {13, 100, 9},   {40, 8, 576},  {8, 200, 40},   {33, 64, 16},
+                       {64, 5, 800}, {97, 130, 101}, {30, 700, 24}, {50, 300, 1000}};
+
+enum class Kind { kNN, kNT, kTN };
+
+template <class T>
+void product(Kind kind, const Size& s, const T* a, const T* b, T* c, bool accumulate, T alpha) {
+  if (kind == Kind::kNN) gemm_nn(s.m, s.n, s.k, a, b, c, accumulate, alpha);
+  if (kind == Kind::kNT) gemm_nt(s.m, s.n, s.k, a, b, c, accumulate, alpha);
+  if (kind == Kind::kTN) gemm_tn(s.m, s.n, s.k, a, b, c, accumulate, alpha);
+}
+
+double naive(Kind kind, const Size& s, const std::vector<float>& a, const std::vector<float>& b,
+             int64_t i, int64_t j, double* size) {
+  double sum = 0;
+  for (int64_t p = 0; p < s.k; ++p) {
+    const double x = a[size_t(kind == Kind::kTN ? p * s.m + i : i * s.k + p)];
+    const double y = b[size_t(kind == Kind::kNT ? j * s.k + p : p * s.n + j)];
+    sum += x * y;
+    *size += std::fabs(x * y);
+  }
+  return sum;
+}
+
+class Gemm : public testing::TestWithParam<Kind> {};
+
+TEST_P(Gemm, EqualsTheNaiveProduct) {
+  for (const Size& s : kSizes) {
+    const auto a = normals(s.m * s.k, 1);
+    const auto b = normals(s.n * s.k, 2);
+    const auto start = normals(s.m * s.n, 3);
+    const std::vector<double> a64(a.begin(), a.end());
+    const std::vector<double> b64(b.begin(), b.end());
+    for (const bool accumulate : {false, true}) {
+      auto c = start;
+      std::vector<double> c64(start.begin(), start.end());
+      product<float>(GetParam(), s, a.data(), b.data(), c.data(), accumulate, 0.5f);
+      product<double>(GetParam(), s, a64.data(), b64.data(), c64.data(), accumulate, 0.5);
+      for (int64_t i = 0; i < s.m; ++i) {
+        for (int64_t j = 0; j < s.n; ++j) {
+          const auto at = size_t(i * s.n + j);
+          double size = 1;
+          const double want =
+              0.5 * naive(GetParam(), s, a, b, i, j, &size) + (accumulate ? start[at] : 0.0);
+          ASSERT_NEAR(c[at], want, 4e-7 * size)
+              << s.m << 'x' << s.n << 'x' << s.k << " at " << i << ',' << j;
+          ASSERT_NEAR(c64[at], want, 1e-14 * size);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Gemm, BitsDoNotDependOnThreads) {
+  const int before = thread_count();
+  for (const Size& s : kSizes) {
+    const auto a = normals(s.m * s.k, 4);
+    const auto b = normals(s.n * s.k, 5);
+    std::vector<float> first(size_t(s.m * s.n));
+    for (const int threads : {1, 2, 3}) {
+      set_thread_count(threads);
+      std::vector<float> c(first.size());
+      product<float>(GetParam(), s, a.data(), b.data(), c.data(), false, 1.0f);
+      if (threads == 1) first = c;
+      EXPECT_EQ(std::memcmp(c.data(), first.data(), c.size() * 4), 0);
+    }
+  }
+  set_thread_count(before);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, Gemm, testing::Values(Kind::kNN, Kind::kNT, Kind::kTN));
+
+TEST(GemmRows, DoNotInfluenceEachOther) {
+  const int64_t n = 90, k = 500, most = 40;
+  const auto a = normals(most * k, 6);
+  const auto b = normals(n * k, 7);
+  std::vector<float> whole(size_t(most * n)), few(size_t(kFewRows * n));
+  gemm_nt(most, n, k, a.data(), b.data(), whole.data());
+  gemm_nt(kFewRows, n, k, a.data(), b.data(), few.data());
+  for (int64_t m = 1; m <= most; ++m) {
+    std::vector<float> c(size_t(m * n));
+    gemm_nt(m, n, k, a.data(), b.data(), c.data());
+    const auto& same = m <= kFewRows ? few : whole;
+    EXPECT_EQ(std::memcmp(c.data(), same.data(), c.size() * 4), 0) << m;
+  }
+}
+
+struct Rows {
+  const std::vector<float>* values;
+  int64_t cols;
+};
+
+void copy_row(const void* context, int64_t row, int64_t begin, int64_t end, float* out) {
+  const auto& rows = *static_cast<const Rows*>(context);
+  ASSERT_EQ(begin % 32, 0);
+  std::copy(rows.values->begin() + row * rows.cols + begin,
+            rows.values->begin() + row * rows.cols + end, out);
+}
+
+TEST(GemmDecoded, EqualsTheDenseProduct) {
+  const int64_t out = 70, in = 416;
+  const auto w = normals(out * in, 8);
+  const Rows rows{&w, in};
+  const RowDecoder decoder{&rows, copy_row, 32};
+  for (const int64_t m : {1, 4, 5, 37}) {
+    const auto x = normals(m * in, 9);
+    std::vector<float> y(size_t(m * out), 1.0f), want(y);
+    gemm_nt(m, out, in, x.data(), decoder, y.data(), true);
+    gemm_nt(m, out, in, x.data(), w.data(), want.data(), true);
+    EXPECT_EQ(y, want);
+    const auto dy = normals(m * out, 10);
+    std::vector<float> dx(size_t(m * in)), expected(dx);
+    gemm_nn(m, in, out, dy.data(), decoder, dx.data());
+    gemm_nn(m, in, out, dy.data(), w.data(), expected.data());
+    for (size_t i = 0; i < dx.size(); ++i) EXPECT_NEAR(dx[i], expected[i], 1e-4);
+  }
+}
+
+TEST(Micro, EveryTableOfThisCpuEqualsTheScalarOne) {
+  std::vector<const Micro*> tables{&kMicroScalar};
+  if (active_isa() >= Isa::kAvx2) tables.push_back(&kMicroAvx2);
+  if (active_isa() >= Isa::kAvx512) tables.push_back(&kMicroAvx512);
+  const int64_t k = 75;
+  const auto x = normals(4 * k, 11);
+  const auto w = normals(k, 12);
+  for (const Micro* table : tables) {
+    float sums[4];
+    float scalar[4];
+    table->dots(3, k, w.data(), x.data(), k, sums);
+    kMicroScalar.dots(3, k, w.data(), x.data(), k, scalar);
+    for (int i = 0; i < 3; ++i) EXPECT_NEAR(sums[i], scalar[i], 1e-4);
+    const auto src = normals(table->cols * k, 13);
+    for (int n = 1; n <= table->cols; ++n) {
+      std::vector<float> panel(size_t(table->cols * k), -1.0f);
+      table->transpose(n, k, src.data(), k, panel.data());
+      for (int64_t p = 0; p < k; ++p) {
+        for (int j = 0; j < table->cols; ++j) {
+          ASSERT_EQ(panel[size_t(p * table->cols + j)], j < n ? src[size_t(j * k + p)] : 0.0f);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace moxie::kernels
