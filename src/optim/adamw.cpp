@@ -1,0 +1,66 @@
+// AdamW (Loshchilov and Hutter, 2019), as torch.optim.AdamW computes it:
+//   p *= 1 - lr * decay;  m += (1 - b1)(g - m);  v = b2 v + (1 - b2) g^2
+//   p -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)
+// The scalars are made in double and rounded once, as Python does; default decay is 0, as in
+// transformers' Trainer (torch's own is 0.01).
+#include <cmath>
+
+#include "optim/optimizer.h"
+
+namespace moxie::optim {
+namespace {
+
+struct AdamwOptions {
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0.0;
+  void visit(auto& v) {
+    v("beta1", beta1, "decay of the mean of the gradients", range(0, 0.999999));
+    v("beta2", beta2, "decay of the mean of their squares", range(0, 0.99999999));
+    v("epsilon", epsilon, "added to the root of the mean square", at_least(0));
+    v("weight_decay", weight_decay, "decoupled weight decay", range(0, 10));
+  }
+};
+
+class Adamw final : public Optimizer {
+ public:
+  std::vector<Option> options() override { return list_options(options_); }
+  std::vector<std::string> state_names() const override { return {"exp_avg", "exp_avg_sq"}; }
+
+ protected:
+  void update(const UpdateContext& context, const Slice& slice) const override {
+    const double step = static_cast<double>(context.step);
+    const double correction1 = 1 - std::pow(options_.beta1, step);
+    const double correction2 = 1 - std::pow(options_.beta2, step);
+    const double decay = context.decays ? options_.weight_decay : 0.0;
+    const auto keep = static_cast<float>(1 - context.learning_rate * decay);
+    const auto beta2 = static_cast<float>(options_.beta2);
+    const auto mix1 = static_cast<float>(1 - options_.beta1);
+    const auto mix2 = static_cast<float>(1 - options_.beta2);
+    const auto root2 = static_cast<float>(std::sqrt(correction2));
+    const auto epsilon = static_cast<float>(options_.epsilon);
+    const auto size = static_cast<float>(-context.learning_rate / correction1);
+    float* value = slice.value;
+    const float* gradient = slice.gradient;
+    float* mean = slice.state[0];
+    float* square = slice.state[1];
+#pragma omp simd
+    for (int64_t i = 0; i < slice.count; ++i) {
+      const float g = gradient[i];
+      mean[i] += mix1 * (g - mean[i]);
+      square[i] = square[i] * beta2 + mix2 * g * g;
+      value[i] = value[i] * keep + size * mean[i] / (std::sqrt(square[i]) / root2 + epsilon);
+    }
+  }
+
+ private:
+  AdamwOptions options_;
+};
+
+}  // namespace
+
+extern const OptimizerDef adamw_entry;
+const OptimizerDef adamw_entry{
+    "Adam with decoupled weight decay",
+    "Loshchilov and Hutter, Decoupled Weight Decay Regularization (2019); torch.optim.AdamW",
+    []() -> std::unique_ptr<Optimizer> { return std::make_unique<Adamw>(); }};
+
+}  // namespace moxie::optim
