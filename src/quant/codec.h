@@ -1,15 +1,18 @@
 #pragma once
 // How a format's file says its decoder once and gets it compiled for each instruction set.
 // A codec is a struct with kBlock (elements), kBytes and
-//   [[gnu::always_inline]] static void decode_block(const std::byte* src, float* dst);
-// plain code without intrinsics. decode<Codec> runs it over a row, vectorised by the compiler for
-// AVX2 where the CPU has it and MOXIE_ISA allows; decode_scalar<Codec> is the reference. Both give
-// the same bits: the folder is compiled with -ffp-contract=off.
+//   [[gnu::always_inline]] static void decode_block(const std::byte* __restrict src, float*
+//   __restrict dst);
+// plain code without intrinsics. decode<Codec> runs it over a row: where the CPU has AVX2 and
+// MOXIE_ISA allows, vectorised by the compiler, or as decode_block_avx2 (codec_avx2.h) if the codec
+// has one; decode_scalar<Codec> is the reference. All give the same bits: the folder is compiled
+// with -ffp-contract=off.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
 #include "base/cpu.h"
+#include "quant/codec_avx2.h"
 
 namespace moxie::quant {
 
@@ -45,7 +48,7 @@ void store(std::byte* dst, T value) {
 }
 
 template <class Codec>
-void decode_scalar(const std::byte* src, float* dst, int64_t n) noexcept {
+void decode_scalar(const std::byte* __restrict src, float* __restrict dst, int64_t n) noexcept {
   for (int64_t b = 0; b < n / Codec::kBlock; ++b) {
     Codec::decode_block(src + b * Codec::kBytes, dst + b * Codec::kBlock);
   }
@@ -53,9 +56,14 @@ void decode_scalar(const std::byte* src, float* dst, int64_t n) noexcept {
 
 #ifndef MOXIE_SCALAR_ONLY
 template <class Codec>
-[[gnu::target("avx2")]] void decode_avx2(const std::byte* src, float* dst, int64_t n) noexcept {
+[[gnu::target("avx2,f16c")]] void decode_avx2(const std::byte* __restrict src,
+                                              float* __restrict dst, int64_t n) noexcept {
   for (int64_t b = 0; b < n / Codec::kBlock; ++b) {
-    Codec::decode_block(src + b * Codec::kBytes, dst + b * Codec::kBlock);
+    if constexpr (requires { &Codec::decode_block_avx2; }) {
+      Codec::decode_block_avx2(src + b * Codec::kBytes, dst + b * Codec::kBlock);
+    } else {
+      Codec::decode_block(src + b * Codec::kBytes, dst + b * Codec::kBlock);
+    }
   }
 }
 #endif

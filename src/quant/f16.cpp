@@ -8,7 +8,8 @@ namespace {
 struct F16 {
   static constexpr int kBlock = 1;
   static constexpr int kBytes = 2;
-  [[gnu::always_inline]] static void decode_block(const std::byte* src, float* dst) {
+  [[gnu::always_inline]] static void decode_block(const std::byte* __restrict src,
+                                                  float* __restrict dst) {
     *dst = load_half(src);
   }
 };

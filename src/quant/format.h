@@ -11,12 +11,12 @@
 namespace moxie::quant {
 
 struct QuantFormat {
-  const char* summary;      // one line for tables and docs
-  int block;                // elements a block
-  int bytes;                // bytes a block
-  int gguf_type;            // GGUF tensor type number (q4_1 = 3)
-  double max_rmse;          // promised: rmse of decode(encode(x)) over rms(x), x ~ N(0, 1); 0 = exact
-  bool is_writable;         // encode exists
+  const char* summary;  // one line for tables and docs
+  int block;            // elements a block
+  int bytes;            // bytes a block
+  int gguf_type;        // GGUF tensor type number (q4_1 = 3)
+  double max_rmse;      // promised: rmse of decode(encode(x)) over rms(x), x ~ N(0, 1); 0 = exact
+  bool is_writable;     // encode exists
   // Decodes n elements (a multiple of block) from src. Exact: the value the format defines, in f32.
   void (*decode)(const std::byte* src, float* dst, int64_t n) noexcept;
   // Encodes n elements (a multiple of block); null when not writable.

@@ -13,12 +13,19 @@ namespace {
 struct Q4_0 {
   static constexpr int kBlock = 32;
   static constexpr int kBytes = 18;
-  [[gnu::always_inline]] static void decode_block(const std::byte* src, float* dst) {
+  [[gnu::always_inline]] static void decode_block(const std::byte* __restrict src,
+                                                  float* __restrict dst) {
     const float d = load_half(src);
     const auto* q = reinterpret_cast<const uint8_t*>(src + 2);
     for (int i = 0; i < 16; ++i) dst[i] = d * static_cast<float>((q[i] & 15) - 8);
     for (int i = 0; i < 16; ++i) dst[16 + i] = d * static_cast<float>((q[i] >> 4) - 8);
   }
+#ifndef MOXIE_SCALAR_ONLY
+  MOXIE_AVX2 static void decode_block_avx2(const std::byte* src, float* dst) {
+    const __m256i q = avx2::nibbles32(avx2::bytes16(src + 2));
+    avx2::scaled32(_mm256_sub_epi8(q, _mm256_set1_epi8(8)), avx2::half(src), dst);
+  }
+#endif
 };
 
 int nibble(float x, float inverse) {

@@ -12,13 +12,20 @@ namespace {
 struct Q4_1 {
   static constexpr int kBlock = 32;
   static constexpr int kBytes = 20;
-  [[gnu::always_inline]] static void decode_block(const std::byte* src, float* dst) {
+  [[gnu::always_inline]] static void decode_block(const std::byte* __restrict src,
+                                                  float* __restrict dst) {
     const float d = load_half(src);
     const float m = load_half(src + 2);
     const auto* q = reinterpret_cast<const uint8_t*>(src + 4);
     for (int i = 0; i < 16; ++i) dst[i] = d * static_cast<float>(q[i] & 15) + m;
     for (int i = 0; i < 16; ++i) dst[16 + i] = d * static_cast<float>(q[i] >> 4) + m;
   }
+#ifndef MOXIE_SCALAR_ONLY
+  MOXIE_AVX2 static void decode_block_avx2(const std::byte* src, float* dst) {
+    const __m256i q = avx2::nibbles32(avx2::bytes16(src + 4));
+    avx2::affine32(q, avx2::half(src), avx2::half(src + 2), dst);
+  }
+#endif
 };
 
 void encode(const float* src, std::byte* dst, int64_t n) noexcept {

@@ -12,11 +12,17 @@ namespace {
 struct Q8_0 {
   static constexpr int kBlock = 32;
   static constexpr int kBytes = 34;
-  [[gnu::always_inline]] static void decode_block(const std::byte* src, float* dst) {
+  [[gnu::always_inline]] static void decode_block(const std::byte* __restrict src,
+                                                  float* __restrict dst) {
     const float d = load_half(src);
     const auto* q = reinterpret_cast<const int8_t*>(src + 2);
     for (int i = 0; i < 32; ++i) dst[i] = d * static_cast<float>(q[i]);
   }
+#ifndef MOXIE_SCALAR_ONLY
+  MOXIE_AVX2 static void decode_block_avx2(const std::byte* src, float* dst) {
+    avx2::scaled32(avx2::bytes32(src + 2), avx2::half(src), dst);
+  }
+#endif
 };
 
 void encode(const float* src, std::byte* dst, int64_t n) noexcept {

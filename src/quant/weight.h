@@ -1,10 +1,11 @@
 #pragma once
-// Weight: a frozen matrix [rows = out, cols = in] in the bytes of its own format, and the products a
-// network needs of it. Copies share the bytes. Gradients pass through matmul_transposed whatever the
-// format: a LoRA trains on a 4-bit file as it is.
+// Weight: a frozen matrix [rows = out, cols = in] in the bytes of its own format, and the products
+// a network needs of it. Copies share the bytes. Gradients pass through matmul_transposed whatever
+// the format: a LoRA trains on a 4-bit file as it is.
 //
-// compute: "f32" multiplies the exactly decoded values in f32; "bf16" rounds both factors to bf16 and
-// accumulates in f32 (emulated where the CPU has no such instruction, so results have one meaning).
+// compute: "f32" multiplies the exactly decoded values in f32; "bf16" rounds both factors to bf16
+// and accumulates in f32 (emulated where the CPU has no such instruction, so results have one
+// meaning).
 #include <memory>
 #include <span>
 
@@ -31,8 +32,8 @@ class Weight {
   void set_compute(Compute compute) { compute_ = compute; }
   Compute compute() const { return compute_; }
 
-  // y[n, rows] = x[n, cols] W^T; adds to y instead when `accumulate`. Rows of x do not influence each
-  // other's results, and the bits do not depend on the number of threads.
+  // y[n, rows] = x[n, cols] W^T; adds to y instead when `accumulate`. Rows of x do not influence
+  // each other's results, and the bits do not depend on the number of threads.
   void matmul(const float* x, int64_t n, float* y, bool accumulate = false) const;
   // dx[n, cols] = dy[n, rows] W; adds when `accumulate`.
   void matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate = false) const;

@@ -1,0 +1,67 @@
+#pragma once
+// Pieces of the decoders written by hand for AVX2 and F16C. A codec that has
+//   MOXIE_AVX2 static void decode_block_avx2(const std::byte* src, float* dst);
+// runs it instead of decode_block where the CPU can; the values have the same bits.
+#ifndef MOXIE_SCALAR_ONLY
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#define MOXIE_AVX2 [[gnu::target("avx2,f16c"), gnu::always_inline]] inline
+
+namespace moxie::quant::avx2 {
+
+MOXIE_AVX2 __m256 half(const std::byte* src) {  // an f16, in all lanes
+  const int bits =
+      *reinterpret_cast<const uint8_t*>(src) | *reinterpret_cast<const uint8_t*>(src + 1) << 8;
+  return _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(bits)));
+}
+
+MOXIE_AVX2 __m128i bytes16(const std::byte* src) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(src));
+}
+
+MOXIE_AVX2 __m256i bytes32(const std::byte* src) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(src));
+}
+
+// dst[i] = d * q[i] for 16 signed bytes.
+MOXIE_AVX2 void scaled16(__m128i q, __m256 d, float* dst) {
+  const __m256 low = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q));
+  const __m256 high = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(q, q)));
+  _mm256_storeu_ps(dst, _mm256_mul_ps(d, low));
+  _mm256_storeu_ps(dst + 8, _mm256_mul_ps(d, high));
+}
+
+// dst[i] = d * q[i] + m for 16 signed bytes.
+MOXIE_AVX2 void affine16(__m128i q, __m256 d, __m256 m, float* dst) {
+  const __m256 low = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q));
+  const __m256 high = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(q, q)));
+  _mm256_storeu_ps(dst, _mm256_add_ps(_mm256_mul_ps(d, low), m));
+  _mm256_storeu_ps(dst + 8, _mm256_add_ps(_mm256_mul_ps(d, high), m));
+}
+
+MOXIE_AVX2 void scaled32(__m256i q, __m256 d, float* dst) {
+  scaled16(_mm256_castsi256_si128(q), d, dst);
+  scaled16(_mm256_extracti128_si256(q, 1), d, dst + 16);
+}
+
+MOXIE_AVX2 void affine32(__m256i q, __m256 d, __m256 m, float* dst) {
+  affine16(_mm256_castsi256_si128(q), d, m, dst);
+  affine16(_mm256_extracti128_si256(q, 1), d, m, dst + 16);
+}
+
+MOXIE_AVX2 __m128i low_nibbles(__m128i q) {
+  return _mm_and_si128(q, _mm_set1_epi8(15));
+}
+MOXIE_AVX2 __m128i high_nibbles(__m128i q) {
+  return _mm_and_si128(_mm_srli_epi16(q, 4), _mm_set1_epi8(15));
+}
+// 32 elements out of 16 bytes: the low nibbles, then the high ones.
+MOXIE_AVX2 __m256i nibbles32(__m128i q) {
+  return _mm256_set_m128i(high_nibbles(q), low_nibbles(q));
+}
+
+}  // namespace moxie::quant::avx2
+#endif
