@@ -1,0 +1,31 @@
+# moxie_layer(NAME [LIST names.list] SOURCES a.cpp b.cpp DEPS layer... [LINK lib...])
+#
+# One static library a folder. Where the folder grows by registry, LIST names the file with its
+# ENTRY(...) lines: each entry is one source of that name. Every .cpp of the folder must be either
+# listed or among SOURCES, and every listed name must have its file: otherwise configuring stops.
+function(moxie_layer name)
+  cmake_parse_arguments(ARG "" "LIST" "SOURCES;DEPS;LINK" ${ARGN})
+  set(sources ${ARG_SOURCES})
+  if(ARG_LIST)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${ARG_LIST})
+    file(STRINGS ${ARG_LIST} entries REGEX "^ENTRY\\([a-z0-9_]+\\)")
+    foreach(entry ${entries})
+      string(REGEX REPLACE "^ENTRY\\(([a-z0-9_]+)\\).*" "\\1" entry ${entry})
+      if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${entry}.cpp)
+        message(FATAL_ERROR "[${name}] ${ARG_LIST} lists '${entry}', but ${entry}.cpp is not there: write it or take the line out")
+      endif()
+      list(APPEND sources ${entry}.cpp)
+    endforeach()
+  endif()
+  file(GLOB present CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  foreach(file ${present})
+    if(NOT file IN_LIST sources)
+      message(FATAL_ERROR "[${name}] src/${name}/${file} is not listed: add it to ${ARG_LIST} or to SOURCES in src/${name}/CMakeLists.txt")
+    endif()
+  endforeach()
+  add_library(moxie_${name} STATIC ${sources})
+  target_include_directories(moxie_${name} PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src>
+                                                  $<INSTALL_INTERFACE:include/moxie>)
+  list(TRANSFORM ARG_DEPS PREPEND moxie_)
+  target_link_libraries(moxie_${name} PUBLIC ${ARG_DEPS} ${ARG_LINK} PRIVATE $<BUILD_INTERFACE:moxie_flags>)
+endfunction()

@@ -1,0 +1,25 @@
+#pragma once
+// What this CPU can do, read once. MOXIE_ISA=scalar|avx2|avx512 in the environment lowers it (for
+// tests and comparison); nothing raises it.
+#include <cstdint>
+#include <string>
+
+namespace moxie {
+
+enum class Isa { kScalar = 0, kAvx2 = 1, kAvx512 = 2 };  // kAvx2 implies FMA and F16C
+
+struct Cpu {
+  std::string model;
+  int cores = 1;
+  bool avx2 = false, fma = false, f16c = false;
+  bool avx512 = false;  // F, BW, DQ, VL
+  bool avx512_bf16 = false, avx512_vnni = false, avx_vnni = false;
+  bool amx_bf16 = false, amx_int8 = false;
+};
+
+const Cpu& cpu();               // the hardware, whatever the environment says
+Isa active_isa();               // the best level that is built in, present and allowed
+std::string to_string(Isa isa);
+bool bf16_is_native();          // bf16 products run faster than f32 ones here
+
+}  // namespace moxie

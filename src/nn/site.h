@@ -1,0 +1,41 @@
+#pragma once
+// A site is a named place where something attaches. What attaches may change the value (an adapter),
+// record it (statistics) or replace it (patching): looking inside and adapting are one mechanism.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nn/param.h"
+#include "tensor/tensor.h"
+
+namespace moxie::nn {
+
+enum class SiteKind { kLinear, kStream, kKv, kEmbedding };
+
+struct TapContext {
+  const std::vector<int32_t>* tokens = nullptr;  // of the batch; an embedding tap reads them
+  bool is_training = false;
+};
+
+class Tap {
+ public:
+  virtual ~Tap() = default;
+  // x: what entered the site [N, in] (undefined for an embedding); y: what it returned [N, out].
+  // Returns the value that goes on. Must record on the active tape when its params train.
+  virtual Tensor apply(const Tensor& x, const Tensor& y, const TapContext& context) = 0;
+};
+
+struct Site {
+  std::string name;     // "layers.3.attn.q", "embed"
+  SiteKind kind = SiteKind::kLinear;
+  int64_t in = 0, out = 0;
+  int64_t layer = -1;   // -1 outside the blocks
+  std::vector<std::shared_ptr<Tap>> taps;
+
+  Tensor run_taps(const Tensor& x, Tensor y, const TapContext& context) const {
+    for (const auto& tap : taps) y = tap->apply(x, y, context);
+    return y;
+  }
+};
+
+}  // namespace moxie::nn

@@ -1,0 +1,225 @@
+// z = h W^T, with s = scale and cap c: l = c tanh(s z / c);   loss = sum_i logsumexp(l_i) - l_i[label_i]
+// dl = softmax(l) - onehot, dz = dl s (1 - (l / c)^2);   dh = dz W, dW = dz^T h
+#include "ops/cross_entropy.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/threads.h"
+#include "kernels/gemm.h"
+#include "ops/checks.h"
+
+namespace moxie::ops {
+namespace {
+
+struct Attributes {
+  quant::Weight head;  // undefined when the head is an input
+  std::vector<int64_t> labels;
+  LogitOptions options;
+};
+
+struct Head {  // the output projection, frozen or trainable
+  const quant::Weight& frozen;
+  const Tensor& dense;
+  int64_t vocab() const { return dense.defined() ? dense.rows() : frozen.rows(); }
+  int64_t width() const { return dense.defined() ? dense.cols() : frozen.cols(); }
+
+  template <class T>
+  void project(const T* h, int64_t n, T* logits) const {
+    if (dense.defined()) {
+      kernels::gemm_nt(n, vocab(), width(), h, dense.data<T>(), logits);
+    } else {
+      frozen.matmul(h, n, logits);
+    }
+  }
+  template <class T>
+  void project_back(const T* d_logits, int64_t n, T* dh) const {
+    if (dense.defined()) {
+      kernels::gemm_nn(n, width(), vocab(), d_logits, dense.data<T>(), dh);
+    } else {
+      frozen.matmul_transposed(d_logits, n, dh);
+    }
+  }
+};
+
+template <class T>
+void apply_options(const LogitOptions& options, T* row, int64_t vocab) {
+  const T scale = static_cast<T>(options.scale);
+  const T cap = static_cast<T>(options.softcap);
+  if (options.scale != 1) {
+    for (int64_t j = 0; j < vocab; ++j) row[j] *= scale;
+  }
+  if (options.softcap != 0) {
+    for (int64_t j = 0; j < vocab; ++j) row[j] = cap * std::tanh(row[j] / cap);
+  }
+}
+
+// Loss of one row; with `gradient` the row becomes d loss / d (unscaled logits).
+template <class T>
+double visit_row(const LogitOptions& options, T* row, int64_t vocab, int64_t label, bool gradient) {
+  apply_options(options, row, vocab);
+  const T top = *std::max_element(row, row + vocab);
+  const T chosen = row[label];
+  // exp may overwrite the row only when the cap's slope does not need the logits any more.
+  double total = 0;
+  for (int64_t begin = 0; begin < vocab; begin += 1024) {
+    T part = 0;
+    const int64_t end = std::min(vocab, begin + 1024);
+    for (int64_t j = begin; j < end; ++j) part += std::exp(row[j] - top);
+    total += static_cast<double>(part);
+  }
+  if (gradient) {
+    const T inverse = static_cast<T>(1.0 / total);
+    const T cap = static_cast<T>(options.softcap);
+    const T scale = static_cast<T>(options.scale);
+    for (int64_t j = 0; j < vocab; ++j) {
+      const T p = std::exp(row[j] - top) * inverse - (j == label ? T{1} : T{0});
+      const T bend = options.softcap != 0 ? T{1} - (row[j] / cap) * (row[j] / cap) : T{1};
+      row[j] = p * scale * bend;
+    }
+  }
+  return std::log(total) + static_cast<double>(top - chosen);
+}
+
+int64_t rows_a_block(int64_t vocab, size_t element) {
+  return std::max<int64_t>(8, kLogitBytes / static_cast<int64_t>(element) / std::max<int64_t>(1, vocab));
+}
+
+struct Visit {  // one pass over the labelled rows
+  double loss = 0;
+  Tensor dh, dw;
+};
+
+template <class T>
+Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attributes, bool wants_h, bool wants_w) {
+  Visit result;
+  const int64_t d = hidden.cols();
+  const int64_t vocab = head.vocab();
+  std::vector<int64_t> rows;
+  for (size_t i = 0; i < attributes.labels.size(); ++i) {
+    if (attributes.labels[i] >= 0) rows.push_back(static_cast<int64_t>(i));
+  }
+  if (wants_h) result.dh = Tensor::zeros(hidden.shape(), hidden.dtype());
+  if (wants_w) result.dw = Tensor::zeros({vocab, d}, hidden.dtype());
+  const int64_t count = static_cast<int64_t>(rows.size());
+  const int64_t block = std::min(count, rows_a_block(vocab, sizeof(T)));
+  if (count == 0) return result;
+  Tensor logits = Tensor::empty({block, vocab}, hidden.dtype());
+  Tensor picked = Tensor::empty({block, d}, hidden.dtype());
+  Tensor back = Tensor::empty({block, d}, hidden.dtype());
+  std::vector<double> losses(static_cast<size_t>(block));
+  for (int64_t first = 0; first < count; first += block) {
+    const int64_t n = std::min(block, count - first);
+    for (int64_t i = 0; i < n; ++i) {
+      std::copy_n(hidden.data<T>() + rows[static_cast<size_t>(first + i)] * d, d, picked.data<T>() + i * d);
+    }
+    head.project(picked.data<T>(), n, logits.data<T>());
+    parallel_for(n, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t label = attributes.labels[static_cast<size_t>(rows[static_cast<size_t>(first + i)])];
+        losses[static_cast<size_t>(i)] =
+            visit_row(attributes.options, logits.data<T>() + i * vocab, vocab, label, wants_h || wants_w);
+      }
+    });
+    for (int64_t i = 0; i < n; ++i) result.loss += losses[static_cast<size_t>(i)];
+    if (wants_w) {
+      kernels::gemm_tn(vocab, d, n, logits.data<T>(), picked.data<T>(), result.dw.data<T>(), true);
+    }
+    if (wants_h) {
+      head.project_back(logits.data<T>(), n, back.data<T>());
+      for (int64_t i = 0; i < n; ++i) {
+        std::copy_n(back.data<T>() + i * d, d, result.dh.data<T>() + rows[static_cast<size_t>(first + i)] * d);
+      }
+    }
+  }
+  return result;
+}
+
+Tensor forward(Call& call, std::span<const Tensor> in) {
+  const auto& attributes = attributes_of<Attributes>(call);
+  const Tensor none;
+  const Head head{attributes.head, in.size() > 1 ? in[1] : none};
+  check_float("cross_entropy", in[0]);
+  if (in[0].cols() != head.width() || static_cast<int64_t>(attributes.labels.size()) != in[0].rows()) {
+    fail(ErrorCode::kInvalidArgument, "cross_entropy", "hidden {} with {} labels and a head [{}, {}] does not fit",
+         in[0].shape().to_string(), attributes.labels.size(), head.vocab(), head.width());
+  }
+  for (const int64_t label : attributes.labels) {
+    if (label >= head.vocab()) {
+      fail(ErrorCode::kInvalidArgument, "cross_entropy", "label {} is outside the vocabulary of {}", label, head.vocab());
+    }
+  }
+  Tensor loss = Tensor::empty({1}, in[0].dtype());
+  dispatch_float(loss.dtype(), "cross_entropy", [&](auto zero) {
+    using T = decltype(zero);
+    const bool wants_w = in.size() > 1 && call.wanted[1];
+    Visit visit = visit_all<T>(in[0], head, attributes, call.wanted[0], wants_w);
+    *loss.data<T>() = static_cast<T>(visit.loss);
+    call.saved = {visit.dh, visit.dw};
+  });
+  return loss;
+}
+
+std::vector<Tensor> backward(Call& call, const Tensor& dy) {
+  std::vector<Tensor> gradients;
+  for (size_t i = 0; i < call.wanted.size(); ++i) {
+    const Tensor& kept = call.saved[i];
+    if (!kept.defined()) {
+      gradients.emplace_back();
+      continue;
+    }
+    dispatch_float(dy.dtype(), "cross_entropy", [&](auto zero) {
+      using T = decltype(zero);
+      const T factor = *dy.data<T>();
+      if (factor != T{1}) {
+        for (T& value : kept.span<T>()) value *= factor;
+      }
+    });
+    gradients.push_back(kept);
+  }
+  return gradients;
+}
+
+std::vector<Sample> samples(Rng& rng) {
+  const auto head = quant::Weight::from_tensor(random_normal(rng, {11, 8}).to(DType::kF32));
+  const std::vector<int64_t> labels = {3, -1, 0, 10};
+  return {{"frozen head", {random_normal(rng, {4, 8})}, Attributes{head, labels, {}}, {true}},
+          {"scaled and capped", {random_normal(rng, {4, 8})}, Attributes{head, labels, {0.5, 3}}, {true}},
+          {"trainable head", {random_normal(rng, {4, 8}), random_normal(rng, {11, 8})}, Attributes{{}, labels, {}}, {true, true}},
+          {"capped trainable head", {random_normal(rng, {4, 8}), random_normal(rng, {11, 8})}, Attributes{{}, labels, {2, 5}}, {true, true}}};
+}
+
+}  // namespace
+
+extern const OpDef cross_entropy_entry;
+const OpDef cross_entropy_entry{"cross-entropy fused with the output projection", forward, backward, nullptr, samples};
+
+Tensor cross_entropy(const Tensor& hidden, const quant::Weight& head, std::vector<int64_t> labels, LogitOptions options) {
+  return record(cross_entropy_entry, {&hidden, 1}, Attributes{head, std::move(labels), options});
+}
+
+Tensor cross_entropy(const Tensor& hidden, const Tensor& head, std::vector<int64_t> labels, LogitOptions options) {
+  const Tensor inputs[] = {hidden, head};
+  return record(cross_entropy_entry, inputs, Attributes{{}, std::move(labels), options});
+}
+
+void for_logit_blocks(const Tensor& hidden, const quant::Weight& frozen, const Tensor& trainable, LogitOptions options,
+                      const std::function<void(int64_t, const Tensor&)>& visit) {
+  const Head head{frozen, trainable};
+  const int64_t vocab = head.vocab();
+  dispatch_float(hidden.dtype(), "logits", [&](auto zero) {
+    using T = decltype(zero);
+    const int64_t block = std::max<int64_t>(1, std::min(hidden.rows(), rows_a_block(vocab, sizeof(T))));
+    for (int64_t first = 0; first < hidden.rows(); first += block) {
+      const int64_t n = std::min(block, hidden.rows() - first);
+      Tensor logits = Tensor::empty({n, vocab}, hidden.dtype());
+      head.project(hidden.data<T>() + first * hidden.cols(), n, logits.data<T>());
+      parallel_for(n, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) apply_options(options, logits.data<T>() + i * vocab, vocab);
+      });
+      visit(first, logits);
+    }
+  });
+}
+
+}  // namespace moxie::ops

@@ -1,0 +1,5 @@
+#pragma once
+#include "ops/tape.h"
+namespace moxie::ops {
+Tensor silu(const Tensor& x);  // x * sigmoid(x)
+}

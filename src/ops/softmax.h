@@ -1,0 +1,5 @@
+#pragma once
+#include "ops/tape.h"
+namespace moxie::ops {
+Tensor softmax(const Tensor& x);  // over the last dimension
+}

@@ -1,0 +1,155 @@
+#include "ops/tape.h"
+
+#include <algorithm>
+
+#include "base/threads.h"
+
+namespace moxie::ops {
+namespace {
+
+thread_local Tape* active_tape = nullptr;
+
+// into += from, elementwise.
+void add_into(const Tensor& into, const Tensor& from) {
+  MOXIE_ASSERT(into.count() == from.count() && into.dtype() == from.dtype());
+  dispatch_float(into.dtype(), "tape", [&](auto zero) {
+    using T = decltype(zero);
+    T* a = into.data<T>();
+    const T* b = from.data<T>();
+    parallel_for(into.count(), 1 << 15, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) a[i] += b[i];
+    });
+  });
+}
+
+Tensor ones_like(const Tensor& x) {
+  Tensor ones = Tensor::empty(x.shape(), x.dtype());
+  dispatch_float(x.dtype(), "tape", [&](auto zero) {
+    using T = decltype(zero);
+    std::fill_n(ones.data<T>(), ones.count(), T{1});
+  });
+  return ones;
+}
+
+}  // namespace
+
+bool Call::any_wanted() const { return std::find(wanted.begin(), wanted.end(), true) != wanted.end(); }
+
+Tape::Tape() : outer_(active_tape) { active_tape = this; }
+Tape::~Tape() { active_tape = outer_; }
+Tape* Tape::active() { return active_tape; }
+
+NoTape::NoTape() : hidden_(active_tape) { active_tape = nullptr; }
+NoTape::~NoTape() { active_tape = hidden_; }
+
+Tensor Tape::leaf(const Tensor& value) { return leaf_into(value, {}); }
+
+Tensor Tape::leaf_into(const Tensor& value, const Tensor& gradient) {
+  MOXIE_ASSERT(!gradient.defined() || gradient.shape() == value.shape());
+  Tensor handle = value;
+  gradients_.emplace_back();
+  sinks_.push_back(gradient);
+  handle.var = static_cast<int64_t>(gradients_.size());
+  return handle;
+}
+
+Tensor record(const OpDef& op, std::span<const Tensor> inputs, std::any attributes) {
+  Tape* tape = active_tape;
+  Call call;
+  call.attributes = std::move(attributes);
+  call.wanted.assign(inputs.size(), false);
+  if (tape != nullptr && op.backward != nullptr) {
+    for (size_t i = 0; i < inputs.size(); ++i) call.wanted[i] = inputs[i].var != 0;
+  }
+  Tensor output = op.forward(call, inputs);
+  output.var = 0;
+  if (!call.any_wanted()) return output;
+  tape->gradients_.emplace_back();
+  tape->sinks_.emplace_back();
+  output.var = static_cast<int64_t>(tape->gradients_.size());
+  std::vector<int64_t> vars;
+  for (const Tensor& input : inputs) vars.push_back(input.var);
+  tape->nodes_.push_back({&op, std::move(vars), output.var, std::move(call), nullptr});
+  return output;
+}
+
+Tensor Tape::recompute(const std::vector<Tensor>& inputs,
+                       const std::function<Tensor(const std::vector<Tensor>&)>& segment) {
+  Tensor output;
+  {
+    const NoTape quiet;
+    output = segment(inputs);
+  }
+  Call call;
+  std::vector<int64_t> vars;
+  for (const Tensor& input : inputs) {
+    vars.push_back(input.var);
+    call.wanted.push_back(input.var != 0);
+    call.saved.push_back(input);
+  }
+  gradients_.emplace_back();
+  sinks_.emplace_back();
+  output.var = static_cast<int64_t>(gradients_.size());
+  nodes_.push_back({nullptr, std::move(vars), output.var, std::move(call), segment});
+  return output;
+}
+
+void Tape::accumulate(int64_t var, Tensor gradient) {
+  const auto index = static_cast<size_t>(var - 1);
+  gradient.var = 0;
+  if (sinks_[index].defined()) {
+    add_into(sinks_[index], gradient);
+    return;
+  }
+  Tensor& held = gradients_[index];
+  if (!held.defined()) {
+    held = std::move(gradient);
+    return;
+  }
+  if (!held.sole_owner()) held = held.clone();  // another value's gradient is the same memory
+  add_into(held, gradient);
+}
+
+void Tape::backward(const Tensor& output, const Tensor& d_output) {
+  if (output.var == 0) {
+    fail(ErrorCode::kInvalidArgument, "tape", "nothing that trains reaches this value; mark a leaf first");
+  }
+  accumulate(output.var, d_output.defined() ? d_output : ones_like(output));
+  for (size_t n = nodes_.size(); n-- > 0;) {
+    Node node = std::move(nodes_[n]);  // moved out: what it saved is freed as soon as it is done
+    nodes_.pop_back();
+    const Tensor dy = std::move(gradients_[static_cast<size_t>(node.output - 1)]);
+    gradients_[static_cast<size_t>(node.output - 1)] = Tensor();
+    if (!dy.defined()) continue;
+    std::vector<Tensor> gradients;
+    if (node.op != nullptr) {
+      const NoTape quiet;
+      gradients = node.op->backward(node.call, dy);
+    } else {
+      Tape inner;
+      std::vector<Tensor> leaves;
+      for (size_t i = 0; i < node.call.saved.size(); ++i) {
+        Tensor input = node.call.saved[i];
+        input.var = 0;
+        leaves.push_back(node.call.wanted[i] ? inner.leaf(input) : input);
+      }
+      const Tensor result = node.segment(leaves);
+      if (result.var != 0) inner.backward(result, dy);
+      for (const Tensor& leaf : leaves) gradients.push_back(inner.grad(leaf));
+    }
+    MOXIE_ASSERT(gradients.size() == node.inputs.size());
+    for (size_t i = 0; i < gradients.size(); ++i) {
+      if (node.inputs[i] != 0 && gradients[i].defined()) {
+        accumulate(node.inputs[i], std::move(gradients[i]));
+      }
+    }
+  }
+}
+
+Tensor Tape::grad(const Tensor& leaf) const {
+  if (leaf.var == 0) return {};
+  const auto index = static_cast<size_t>(leaf.var - 1);
+  return sinks_[index].defined() ? sinks_[index] : gradients_[index];
+}
+
+}  // namespace moxie::ops

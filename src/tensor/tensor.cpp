@@ -1,0 +1,177 @@
+#include "tensor/tensor.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+
+namespace moxie {
+namespace {
+
+// A caching allocator: freed blocks are kept by size and handed out again, since a training step asks
+// for the same sizes over and over, and fresh pages cost a fault and a clearing each.
+class Arena {
+ public:
+  void* take(size_t bytes) {
+    const size_t size = rounded(bytes);
+    const std::lock_guard<std::mutex> lock(guard_);
+    live_ += size;
+    peak_ = std::max(peak_.load(), live_.load());
+    if (const auto found = free_.find(size); found != free_.end()) {
+      void* block = found->second.back();
+      found->second.pop_back();
+      if (found->second.empty()) free_.erase(found);
+      idle_ -= size;
+      return block;
+    }
+    // Idle blocks of other sizes must not pile up: past a quarter of what is live they go back.
+    if (idle_ > live_ / 4 + kIdleFloor) release_idle();
+    void* block = std::aligned_alloc(kAlignment, size);
+    if (block == nullptr) {
+      live_ -= size;
+      fail(ErrorCode::kIo, "memory", "cannot get {} bytes; {} are in use", size, live_.load());
+    }
+    return block;
+  }
+
+  void give_back(void* block, size_t bytes) {
+    const size_t size = rounded(bytes);
+    const std::lock_guard<std::mutex> lock(guard_);
+    live_ -= size;
+    idle_ += size;
+    free_[size].push_back(block);
+  }
+
+  uint64_t live() const { return live_; }
+  uint64_t peak() const { return peak_; }
+  void reset_peak() { peak_ = live_.load(); }
+
+ private:
+  static constexpr size_t kAlignment = 64;
+  static constexpr size_t kIdleFloor = size_t{64} << 20;
+
+  static size_t rounded(size_t bytes) {
+    // Eight steps between powers of two: at most 12.5% is wasted and sizes meet again.
+    size_t step = kAlignment;
+    while (step * 16 < bytes) step *= 2;
+    return std::max(kAlignment, (bytes + step - 1) / step * step);
+  }
+
+  void release_idle() {
+    for (auto& [size, blocks] : free_) {
+      for (void* block : blocks) std::free(block);
+    }
+    free_.clear();
+    idle_ = 0;
+  }
+
+  std::mutex guard_;
+  std::map<size_t, std::vector<void*>> free_;
+  std::atomic<uint64_t> live_{0};
+  std::atomic<uint64_t> peak_{0};
+  uint64_t idle_ = 0;
+};
+
+Arena& arena() {
+  static auto* instance = new Arena;  // never destroyed: tensors may outlive static destruction
+  return *instance;
+}
+
+}  // namespace
+
+int64_t Shape::count() const {
+  int64_t product = 1;
+  for (const int64_t dim : dims_) product *= dim;
+  return product;
+}
+
+std::string Shape::to_string() const {
+  std::string text = "[";
+  for (size_t i = 0; i < dims_.size(); ++i) text += (i > 0 ? ", " : "") + std::to_string(dims_[i]);
+  return text + "]";
+}
+
+Tensor Tensor::empty(Shape shape, DType dtype) {
+  Tensor tensor;
+  tensor.shape_ = std::move(shape);
+  tensor.dtype_ = dtype;
+  const size_t bytes = std::max<size_t>(1, tensor.bytes());
+  tensor.data_ = arena().take(bytes);
+  tensor.owner_ = std::shared_ptr<const void>(
+      tensor.data_, [bytes](const void* block) { arena().give_back(const_cast<void*>(block), bytes); });
+  return tensor;
+}
+
+Tensor Tensor::zeros(Shape shape, DType dtype) {
+  Tensor tensor = empty(std::move(shape), dtype);
+  std::memset(tensor.data_, 0, tensor.bytes());
+  return tensor;
+}
+
+Tensor Tensor::wrap(void* data, Shape shape, DType dtype, std::shared_ptr<const void> owner) {
+  Tensor tensor;
+  tensor.shape_ = std::move(shape);
+  tensor.dtype_ = dtype;
+  tensor.data_ = data;
+  tensor.owner_ = std::move(owner);
+  return tensor;
+}
+
+Tensor Tensor::reshape(Shape shape) const {
+  MOXIE_ASSERT(shape.count() == count());
+  Tensor view = *this;
+  view.shape_ = std::move(shape);
+  return view;
+}
+
+Tensor Tensor::slice_rows(int64_t begin, int64_t end) const {
+  MOXIE_ASSERT(shape_.rank() >= 1 && 0 <= begin && begin <= end && end <= shape_[0]);
+  const size_t stride = shape_[0] == 0 ? 0 : bytes() / static_cast<size_t>(shape_[0]);
+  std::vector<int64_t> dims = shape_.dims();
+  dims[0] = end - begin;
+  Tensor view = *this;
+  view.shape_ = Shape(std::move(dims));
+  view.data_ = static_cast<std::byte*>(data_) + stride * static_cast<size_t>(begin);
+  view.var = 0;
+  return view;
+}
+
+Tensor Tensor::clone() const {
+  Tensor copy = empty(shape_, dtype_);
+  std::memcpy(copy.data_, data_, bytes());
+  return copy;
+}
+
+Tensor Tensor::to(DType dtype) const {
+  if (dtype == dtype_) return clone();
+  Tensor out = empty(shape_, dtype);
+  const auto read = [this](int64_t i) -> double {
+    switch (dtype_) {
+      case DType::kF32: return static_cast<const float*>(data_)[i];
+      case DType::kF64: return static_cast<const double*>(data_)[i];
+      case DType::kBF16: return to_float(static_cast<const BFloat16*>(data_)[i]);
+      case DType::kF16: return to_float(static_cast<const Float16*>(data_)[i]);
+      default: fail(ErrorCode::kInternal, "tensor", "{} is not a floating type", name_of(dtype_));
+    }
+  };
+  for (int64_t i = 0, n = count(); i < n; ++i) {
+    const double value = read(i);
+    switch (dtype) {
+      case DType::kF32: static_cast<float*>(out.data_)[i] = static_cast<float>(value); break;
+      case DType::kF64: static_cast<double*>(out.data_)[i] = value; break;
+      case DType::kBF16: static_cast<BFloat16*>(out.data_)[i] = to_bfloat16(static_cast<float>(value)); break;
+      case DType::kF16: static_cast<Float16*>(out.data_)[i] = to_float16(static_cast<float>(value)); break;
+      default: fail(ErrorCode::kInternal, "tensor", "{} is not a floating type", name_of(dtype));
+    }
+  }
+  return out;
+}
+
+uint64_t live_tensor_bytes() { return arena().live(); }
+uint64_t peak_tensor_bytes() { return arena().peak(); }
+void reset_peak_tensor_bytes() { arena().reset_peak(); }
+
+}  // namespace moxie

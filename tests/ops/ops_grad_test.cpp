@@ -1,0 +1,163 @@
+// Every op of the table: its gradient against central differences in double, f32 against f64, and one
+// thread against several, bit for bit.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "base/threads.h"
+#include "ops/tape.h"
+
+namespace moxie::ops {
+namespace {
+
+double weighted_sum(const Tensor& y, const Tensor& weights) {
+  double total = 0;
+  for (int64_t i = 0; i < y.count(); ++i) total += y.data<double>()[i] * weights.data<double>()[i];
+  return total;
+}
+
+Tensor direction_for(const Tensor& y, Rng& rng) {
+  Tensor weights = Tensor::empty(y.shape(), DType::kF64);
+  for (double& w : weights.span<double>()) w = rng.normal();
+  return weights;
+}
+
+Tensor run(const OpDef& op, const std::vector<Tensor>& inputs, const std::any& attributes) {
+  const NoTape quiet;
+  return record(op, inputs, attributes);
+}
+
+void check_gradient(const Named<OpDef>& row, const Sample& sample, Rng& rng) {
+  std::vector<Tensor> leaves;
+  Tape tape;
+  for (size_t i = 0; i < sample.inputs.size(); ++i) {
+    leaves.push_back(sample.differentiable[i] ? tape.leaf(sample.inputs[i]) : sample.inputs[i]);
+  }
+  const Tensor y = record(*row.entry, leaves, sample.attributes);
+  const Tensor weights = direction_for(y, rng);
+  tape.backward(y, weights);
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    if (!sample.differentiable[i]) continue;
+    const Tensor analytic = tape.grad(leaves[i]);
+    ASSERT_TRUE(analytic.defined()) << row.name << " input " << i;
+    for (int64_t e = 0; e < analytic.count(); ++e) {
+      const double step = 1e-5;
+      std::vector<Tensor> moved = sample.inputs;
+      moved[i] = sample.inputs[i].clone();
+      moved[i].data<double>()[e] += step;
+      const double up = weighted_sum(run(*row.entry, moved, sample.attributes), weights);
+      moved[i].data<double>()[e] -= 2 * step;
+      const double down = weighted_sum(run(*row.entry, moved, sample.attributes), weights);
+      const double numeric = (up - down) / (2 * step);
+      EXPECT_NEAR(analytic.data<double>()[e], numeric, 1e-6 * (1 + std::abs(numeric)))
+          << row.name << " '" << sample.label << "' input " << i << " element " << e;
+    }
+  }
+}
+
+TEST(Ops, TableHasEveryRowAndEachHasSamples) {
+  EXPECT_EQ(op_table().size(), 21u);
+  for (const auto& row : op_table()) {
+    Rng rng(1);
+    EXPECT_FALSE(row->samples(rng).empty()) << row.name;
+    EXPECT_NE(row->backward == nullptr, row->no_gradient == nullptr)
+        << row.name << " must state a backward or why there is none";
+  }
+}
+
+TEST(Ops, GradientsEqualFiniteDifferences) {
+  int checked = 0;
+  for (const auto& row : op_table()) {
+    Rng rng(7);
+    for (const Sample& sample : row->samples(rng)) {
+      if (row->backward == nullptr) continue;
+      check_gradient(row, sample, rng);
+      ++checked;
+    }
+  }
+  EXPECT_GE(checked, 30);
+}
+
+TEST(Ops, F32FollowsF64) {
+  for (const auto& row : op_table()) {
+    Rng rng(9);
+    for (const Sample& sample : row->samples(rng)) {
+      if (row->backward == nullptr) continue;
+      std::vector<Tensor> narrow;
+      for (const Tensor& input : sample.inputs) narrow.push_back(input.to(DType::kF32));
+      const Tensor wide = run(*row.entry, sample.inputs, sample.attributes);
+      const Tensor thin = run(*row.entry, narrow, sample.attributes);
+      ASSERT_EQ(thin.shape(), wide.shape()) << row.name;
+      double largest = 0;
+      for (const double value : wide.span<double>()) largest = std::max(largest, std::abs(value));
+      for (int64_t i = 0; i < wide.count(); ++i) {
+        EXPECT_NEAR(thin.data<float>()[i], wide.data<double>()[i], 2e-6 * (1 + largest)) << row.name;
+      }
+    }
+  }
+}
+
+TEST(Ops, ThreadsDoNotChangeABit) {
+  const int before = thread_count();
+  for (const auto& row : op_table()) {
+    Rng rng(11);
+    for (const Sample& sample : row->samples(rng)) {
+      std::vector<Tensor> narrow;
+      for (const Tensor& input : sample.inputs) narrow.push_back(input.to(DType::kF32));
+      std::vector<std::vector<Tensor>> results;
+      for (const int threads : {1, 2, 4}) {
+        set_thread_count(threads);
+        Tape tape;
+        std::vector<Tensor> leaves;
+        for (size_t i = 0; i < narrow.size(); ++i) {
+          leaves.push_back(sample.differentiable[i] ? tape.leaf(narrow[i]) : narrow[i]);
+        }
+        std::vector<Tensor> out = {record(*row.entry, leaves, sample.attributes)};
+        if (row->backward != nullptr) {
+          tape.backward(out[0]);
+          for (const Tensor& leaf : leaves) out.push_back(tape.grad(leaf));
+        }
+        results.push_back(std::move(out));
+      }
+      for (size_t t = 1; t < results.size(); ++t) {
+        for (size_t k = 0; k < results[0].size(); ++k) {
+          if (!results[0][k].defined()) continue;
+          EXPECT_EQ(0, std::memcmp(results[0][k].raw(), results[t][k].raw(), results[0][k].bytes())) << row.name;
+        }
+      }
+    }
+  }
+  set_thread_count(before);
+}
+
+TEST(Tape, RecomputeGivesTheSameGradients) {
+  Rng rng(3);
+  Tensor x = Tensor::empty({4, 6}, DType::kF64);
+  for (double& v : x.span<double>()) v = rng.normal();
+  const auto* silu = find_row(op_table(), "silu");
+  const auto* mul = find_row(op_table(), "mul");
+  const auto segment = [&](const std::vector<Tensor>& in) {
+    const Tensor a = record(*silu->entry, {in.data(), 1});
+    const Tensor both[] = {a, in[0]};
+    return record(*mul->entry, both);
+  };
+  Tensor kept;
+  Tensor redone;
+  {
+    Tape tape;
+    const Tensor leaf = tape.leaf(x);
+    tape.backward(segment({leaf}));
+    kept = tape.grad(leaf);
+  }
+  {
+    Tape tape;
+    const Tensor leaf = tape.leaf(x);
+    tape.backward(tape.recompute({leaf}, segment));
+    redone = tape.grad(leaf);
+  }
+  EXPECT_EQ(0, std::memcmp(kept.raw(), redone.raw(), kept.bytes()));
+}
+
+}  // namespace
+}  // namespace moxie::ops
