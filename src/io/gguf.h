@@ -111,6 +111,8 @@ class GgufWriter {
   void finish();
 
  private:
+  void write_head();
+  void pad();
   struct State;
   std::unique_ptr<State> state_;
 };
