@@ -1,0 +1,141 @@
+#include "kernels/rowwise.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/cpu.h"
+
+// The reference: the formulas as they stand, with libm's functions, in float and double.
+namespace moxie::kernels {
+namespace {
+
+template <class T>
+T activation(Activation kind, T x) {
+  if (kind == Activation::kSilu) return x / (T{1} + std::exp(-x));
+  if (kind == Activation::kGelu) return T{0.5} * x * (T{1} + std::erf(x * T(0.70710678118654752)));
+  const T inner = T(0.79788456080286536) * (x + T(0.044715) * x * x * x);
+  return T{0.5} * x * (T{1} + std::tanh(inner));
+}
+
+template <class T>
+T slope(Activation kind, T x) {
+  if (kind == Activation::kSilu) {
+    const T s = T{1} / (T{1} + std::exp(-x));
+    return s * (T{1} + x * (T{1} - s));
+  }
+  if (kind == Activation::kGelu) {
+    const T density = T(0.39894228040143268) * std::exp(T(-0.5) * x * x);
+    return T{0.5} * (T{1} + std::erf(x * T(0.70710678118654752))) + x * density;
+  }
+  const T t = std::tanh(T(0.79788456080286536) * (x + T(0.044715) * x * x * x));
+  const T inner = T(0.79788456080286536) * (T{1} + T(0.134145) * x * x);
+  return T{0.5} * (T{1} + t) + T{0.5} * x * (T{1} - t * t) * inner;
+}
+
+template <class T>
+struct Reference {
+  static void exp(const T* x, T* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) y[i] = std::exp(x[i]);
+  }
+  static T max(const T* x, int64_t n) {
+    T most = -std::numeric_limits<T>::infinity();
+    for (int64_t i = 0; i < n; ++i) most = std::max(most, x[i]);
+    return most;
+  }
+  static T sum(const T* x, int64_t n) {
+    T total = 0;
+    for (int64_t i = 0; i < n; ++i) total += x[i];
+    return total;
+  }
+  static T dot(const T* x, const T* y, int64_t n) {
+    T total = 0;
+    for (int64_t i = 0; i < n; ++i) total += x[i] * y[i];
+    return total;
+  }
+  static T exp_sum(const T* x, T shift, T* y, int64_t n) {
+    T total = 0;
+    for (int64_t i = 0; i < n; ++i) total += y[i] = std::exp(x[i] - shift);
+    return total;
+  }
+  static void softcap(const T* x, T cap, T* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) y[i] = cap * std::tanh(x[i] / cap);
+  }
+  static void scale(T factor, T* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) y[i] *= factor;
+  }
+  static void add_scaled(const T* x, T factor, T* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) y[i] += factor * x[i];
+  }
+  static void activate(Activation kind, const T* x, T* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) y[i] = activation(kind, x[i]);
+  }
+  static void activate_backward(Activation kind, const T* x, const T* dy, T* dx, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] * slope(kind, x[i]);
+  }
+  static void gate(Activation kind, const T* g, const T* u, T* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) y[i] = activation(kind, g[i]) * u[i];
+  }
+  static void gate_backward(Activation kind, const T* g, const T* u, const T* dy, T* dg, T* du,
+                            int64_t n) {
+    for (int64_t i = 0; i < n; ++i) {
+      dg[i] = dy[i] * u[i] * slope(kind, g[i]);
+      du[i] = dy[i] * activation(kind, g[i]);
+    }
+  }
+  static void rms_norm(const T* x, const T* w, T shift, T epsilon, int64_t rows, int64_t d, T* y) {
+    for (int64_t i = 0; i < rows; ++i, x += d, y += d) {
+      const T r = T{1} / std::sqrt(dot(x, x, d) / static_cast<T>(d) + epsilon);
+      for (int64_t j = 0; j < d; ++j) y[j] = x[j] * r * (shift + w[j]);
+    }
+  }
+  static void rms_norm_backward(const T* x, const T* w, T shift, T epsilon, const T* dy,
+                                int64_t rows, int64_t d, T* dx, T* dw) {
+    for (int64_t i = 0; i < rows; ++i, x += d, dy += d, dx += d) {
+      const T r = T{1} / std::sqrt(dot(x, x, d) / static_cast<T>(d) + epsilon);
+      T along = 0;
+      for (int64_t j = 0; j < d; ++j) along += dy[j] * (shift + w[j]) * x[j];
+      const T back = along * r * r / static_cast<T>(d);
+      for (int64_t j = 0; j < d; ++j) dx[j] = r * (dy[j] * (shift + w[j]) - x[j] * back);
+      if (dw == nullptr) continue;
+      for (int64_t j = 0; j < d; ++j) dw[j] += dy[j] * x[j] * r;
+    }
+  }
+  static void score_gradient(const T* p, const T* dp, const T* s, T delta, T by, T cap, T* ds,
+                             int64_t n) {
+    for (int64_t i = 0; i < n; ++i) {
+      const T t = cap > 0 ? s[i] / cap : T{0};
+      ds[i] = p[i] * (dp[i] - delta) * by * (T{1} - t * t);
+    }
+  }
+
+  static constexpr RowKernels<T> kTable{exp,           max,
+                                        sum,           dot,
+                                        exp_sum,       softcap,
+                                        scale,         add_scaled,
+                                        activate,      activate_backward,
+                                        gate,          gate_backward,
+                                        rms_norm,      rms_norm_backward,
+                                        score_gradient};
+};
+
+}  // namespace
+
+const RowKernels<float> kRowsScalar = Reference<float>::kTable;
+
+template <>
+const RowKernels<float>& row_kernels<float>() {
+#ifndef MOXIE_SCALAR_ONLY
+  if (active_isa() == Isa::kAvx512) return kRowsAvx512;
+  if (active_isa() == Isa::kAvx2) return kRowsAvx2;
+#endif
+  return kRowsScalar;
+}
+
+template <>
+const RowKernels<double>& row_kernels<double>() {
+  static constexpr RowKernels<double> kTable = Reference<double>::kTable;
+  return kTable;
+}
+
+}  // namespace moxie::kernels

@@ -1,0 +1,57 @@
+#pragma once
+// Kernels over rows of numbers, of the active instruction set in float and plain in double. They
+// run on the calling thread: the caller splits rows or ranges over threads. An element's bits
+// depend on its value alone, a sum's on the values and their order; not on where a range was cut.
+// Vector exp: Cody and Waite's reduction to |r| <= ln(2) / 2 and a polynomial, at most 2 ulp off
+// libm's; it overflows to infinity and underflows to 0 through the subnormals as exp does.
+#include <cstdint>
+
+namespace moxie::kernels {
+
+// silu: x s(x), s the logistic function. gelu_tanh: Hendrycks and Gimpel's tanh form (2016).
+// gelu: x Phi(x) by the error function.
+enum class Activation { kSilu, kGeluTanh, kGelu };
+
+template <class T>
+struct RowKernels {
+  void (*exp)(const T* x, T* y, int64_t n);
+  T (*max)(const T* x, int64_t n);  // -infinity when n = 0
+  T (*sum)(const T* x, int64_t n);
+  T (*dot)(const T* x, const T* y, int64_t n);
+  T (*exp_sum)(const T* x, T shift, T* y, int64_t n);         // y = exp(x - shift); returns its sum
+  void (*softcap)(const T* x, T cap, T* y, int64_t n);        // y = cap tanh(x / cap); y may be x
+  void (*scale)(T factor, T* y, int64_t n);                   // y *= factor
+  void (*add_scaled)(const T* x, T factor, T* y, int64_t n);  // y += factor x
+
+  void (*activate)(Activation kind, const T* x, T* y, int64_t n);
+  void (*activate_backward)(Activation kind, const T* x, const T* dy, T* dx, int64_t n);
+  // y = f(g) u;   dg = dy u f'(g), du = dy f(g)
+  void (*gate)(Activation kind, const T* g, const T* u, T* y, int64_t n);
+  void (*gate_backward)(Activation kind, const T* g, const T* u, const T* dy, T* dg, T* du,
+                        int64_t n);
+
+  // r_i = 1 / sqrt(mean(x_i^2) + epsilon), y_ij = x_ij r_i (shift + w_j) for `rows` rows of d.
+  void (*rms_norm)(const T* x, const T* w, T shift, T epsilon, int64_t rows, int64_t d, T* y);
+  // dx = r (g - x r^2 mean(g x)), g = dy (shift + w); where dw is not null, dw_j += dy_j x_j r.
+  void (*rms_norm_backward)(const T* x, const T* w, T shift, T epsilon, const T* dy, int64_t rows,
+                            int64_t d, T* dx, T* dw);
+
+  // ds = p (dp - delta) scale; with a cap also times 1 - (s / cap)^2, s being the capped scores.
+  void (*score_gradient)(const T* p, const T* dp, const T* s, T delta, T scale, T cap, T* ds,
+                         int64_t n);
+};
+
+template <class T>
+const RowKernels<T>& row_kernels();
+template <>
+const RowKernels<float>& row_kernels<float>();
+template <>
+const RowKernels<double>& row_kernels<double>();
+
+extern const RowKernels<float> kRowsScalar;
+#ifndef MOXIE_SCALAR_ONLY
+extern const RowKernels<float> kRowsAvx2;
+extern const RowKernels<float> kRowsAvx512;
+#endif
+
+}  // namespace moxie::kernels

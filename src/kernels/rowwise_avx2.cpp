@@ -1,0 +1,13 @@
+#ifndef MOXIE_SCALAR_ONLY
+namespace moxie::kernels {
+namespace {
+constexpr int kVector = 32;
+}  // namespace
+}  // namespace moxie::kernels
+
+#include "kernels/rowwise_impl.h"
+
+namespace moxie::kernels {
+const RowKernels<float> kRowsAvx2 = kTable;
+}  // namespace moxie::kernels
+#endif

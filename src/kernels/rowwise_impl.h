@@ -1,0 +1,270 @@
+// Included once by rowwise_avx2.cpp and rowwise_avx512.cpp, which define kVector, the bytes of a
+// register, first. Everything has internal linkage: nothing compiled for one instruction set may be
+// picked by the linker for another. A remainder runs through the same vector code on a padded copy.
+#include <cmath>
+#include <cstdint>
+
+#include "kernels/rowwise.h"
+
+namespace moxie::kernels {
+namespace {
+
+using Vec [[gnu::vector_size(kVector)]] = float;
+using Ints [[gnu::vector_size(kVector)]] = int32_t;
+using Loose [[gnu::vector_size(kVector), gnu::aligned(4), gnu::may_alias]] = float;
+
+constexpr int64_t kLanes = kVector / 4;
+
+#define MOXIE_INLINE [[gnu::always_inline]] inline
+
+MOXIE_INLINE Vec load(const float* src) {
+  return *reinterpret_cast<const Loose*>(src);
+}
+MOXIE_INLINE void store(float* dst, Vec value) {
+  *reinterpret_cast<Loose*>(dst) = value;
+}
+MOXIE_INLINE Vec load_some(const float* src, int64_t n) {  // zeros follow
+  Vec value = {};
+  __builtin_memcpy(&value, src, static_cast<size_t>(n) * 4);
+  return value;
+}
+MOXIE_INLINE void store_some(float* dst, Vec value, int64_t n) {
+  __builtin_memcpy(dst, &value, static_cast<size_t>(n) * 4);
+}
+MOXIE_INLINE Vec splat(float value) {
+  return value - Vec{};
+}
+
+// Calls f(read, write) for each register's worth of [0, n): read(p) loads from p, write(p, v)
+// stores.
+template <class F>
+MOXIE_INLINE void sweep(int64_t n, F f) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    f([i](const float* p) { return load(p + i); }, [i](float* p, Vec v) { store(p + i, v); });
+  }
+  if (i < n) {
+    f([i, n](const float* p) { return load_some(p + i, n - i); },
+      [i, n](float* p, Vec v) { store_some(p + i, v, n - i); });
+  }
+}
+
+MOXIE_INLINE float total(Vec v) {
+  float parts[kLanes];
+  __builtin_memcpy(parts, &v, sizeof(v));
+  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
+    for (int64_t i = 0; i < width; ++i) parts[i] += parts[i + width];
+  }
+  return parts[0];
+}
+
+MOXIE_INLINE Vec exp(Vec x) {
+  // Beyond these the result is infinity or 0; a NaN passes both comparisons and stays one.
+  x = x > splat(89.0f) ? splat(89.0f) : x;
+  x = x < splat(-104.0f) ? splat(-104.0f) : x;
+  const Vec magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const Vec rounded = x * 1.44269504088896341f + magic;
+  const Vec n = rounded - magic;
+  const Vec r = (x - n * 0.693359375f) + n * 2.12194440054690583e-4f;  // ln 2 in two parts
+  Vec q = splat(0.0013814601f);
+  q = q * r + 0.0083687156f;
+  q = q * r + 0.041668389f;
+  q = q * r + 0.16666521f;
+  q = q * r + 0.49999994f;
+  const Vec value = (q * r) * r + r + 1.0f;
+  // 2^n in two factors: n reaches 129 and -150, a single exponent field only 127 and -126.
+  const Ints whole = reinterpret_cast<Ints>(rounded) - reinterpret_cast<Ints>(magic);
+  const Ints half = whole >> 1;
+  const Vec first = reinterpret_cast<Vec>((half + 127) << 23);
+  const Vec second = reinterpret_cast<Vec>((whole - half + 127) << 23);
+  return value * first * second;
+}
+
+MOXIE_INLINE Vec logistic(Vec x) {
+  return 1.0f / (1.0f + exp(-x));
+}
+MOXIE_INLINE Vec tanh(Vec x) {
+  return 1.0f - 2.0f / (exp(x + x) + 1.0f);
+}
+
+struct Silu {
+  MOXIE_INLINE static Vec value(Vec x) { return x * logistic(x); }
+  MOXIE_INLINE static void both(Vec x, Vec& value, Vec& slope) {
+    const Vec s = logistic(x);
+    value = x * s;
+    slope = s * (1.0f + x * (1.0f - s));
+  }
+};
+
+struct GeluTanh {
+  // 0.5 (1 + tanh(u)) is the logistic function of 2 u.
+  MOXIE_INLINE static Vec inner(Vec x) { return 1.5957691216057308f * (x + 0.044715f * x * x * x); }
+  MOXIE_INLINE static Vec value(Vec x) { return x * logistic(inner(x)); }
+  MOXIE_INLINE static void both(Vec x, Vec& value, Vec& slope) {
+    const Vec s = logistic(inner(x));
+    value = x * s;
+    slope = s + value * (1.0f - s) * (1.5957691216057308f * (1.0f + 0.134145f * x * x));
+  }
+};
+
+void exp_row(const float* x, float* y, int64_t n) {
+  sweep(n, [=](auto read, auto write) { write(y, exp(read(x))); });
+}
+
+float max_row(const float* x, int64_t n) {
+  Vec most = splat(-INFINITY);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Vec v = load(x + i);
+    most = v > most ? v : most;
+  }
+  float best = -INFINITY;
+  for (int64_t lane = 0; lane < kLanes; ++lane) best = most[lane] > best ? most[lane] : best;
+  for (; i < n; ++i) best = x[i] > best ? x[i] : best;
+  return best;
+}
+
+float sum_row(const float* x, int64_t n) {
+  Vec sums = {};
+  sweep(n, [&](auto read, auto) { sums += read(x); });
+  return total(sums);
+}
+
+float dot_row(const float* x, const float* y, int64_t n) {
+  Vec sums = {};
+  sweep(n, [&](auto read, auto) { sums += read(x) * read(y); });
+  return total(sums);
+}
+
+float exp_sum(const float* x, float shift, float* y, int64_t n) {
+  Vec sums = {};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Vec e = exp(load(x + i) - shift);
+    store(y + i, e);
+    sums += e;
+  }
+  if (i < n) {
+    const Vec e = exp(load_some(x + i, n - i) - shift);
+    store_some(y + i, e, n - i);
+    sums += load_some(y + i, n - i);  // without the padding's exp(-shift)
+  }
+  return total(sums);
+}
+
+void softcap(const float* x, float cap, float* y, int64_t n) {
+  sweep(n, [=](auto read, auto write) { write(y, cap * tanh(read(x) / cap)); });
+}
+
+void scale(float factor, float* y, int64_t n) {
+  sweep(n, [=](auto read, auto write) { write(y, factor * read(y)); });
+}
+
+void add_scaled(const float* x, float factor, float* y, int64_t n) {
+  sweep(n, [=](auto read, auto write) { write(y, read(y) + factor * read(x)); });
+}
+
+template <class F>
+void activate_with(const float* x, float* y, int64_t n) {
+  sweep(n, [=](auto read, auto write) { write(y, F::value(read(x))); });
+}
+
+template <class F>
+void activate_backward_with(const float* x, const float* dy, float* dx, int64_t n) {
+  sweep(n, [=](auto read, auto write) {
+    Vec value, slope;
+    F::both(read(x), value, slope);
+    write(dx, read(dy) * slope);
+  });
+}
+
+template <class F>
+void gate_with(const float* g, const float* u, float* y, int64_t n) {
+  sweep(n, [=](auto read, auto write) { write(y, F::value(read(g)) * read(u)); });
+}
+
+template <class F>
+void gate_backward_with(const float* g, const float* u, const float* dy, float* dg, float* du,
+                        int64_t n) {
+  sweep(n, [=](auto read, auto write) {
+    Vec value, slope;
+    F::both(read(g), value, slope);
+    const Vec d = read(dy);
+    write(dg, d * read(u) * slope);
+    write(du, d * value);
+  });
+}
+
+// The error function's form is rare: it stays with libm's erf.
+void activate(Activation kind, const float* x, float* y, int64_t n) {
+  if (kind == Activation::kSilu) return activate_with<Silu>(x, y, n);
+  if (kind == Activation::kGeluTanh) return activate_with<GeluTanh>(x, y, n);
+  kRowsScalar.activate(kind, x, y, n);
+}
+
+void activate_backward(Activation kind, const float* x, const float* dy, float* dx, int64_t n) {
+  if (kind == Activation::kSilu) return activate_backward_with<Silu>(x, dy, dx, n);
+  if (kind == Activation::kGeluTanh) return activate_backward_with<GeluTanh>(x, dy, dx, n);
+  kRowsScalar.activate_backward(kind, x, dy, dx, n);
+}
+
+void gate(Activation kind, const float* g, const float* u, float* y, int64_t n) {
+  if (kind == Activation::kSilu) return gate_with<Silu>(g, u, y, n);
+  if (kind == Activation::kGeluTanh) return gate_with<GeluTanh>(g, u, y, n);
+  kRowsScalar.gate(kind, g, u, y, n);
+}
+
+void gate_backward(Activation kind, const float* g, const float* u, const float* dy, float* dg,
+                   float* du, int64_t n) {
+  if (kind == Activation::kSilu) return gate_backward_with<Silu>(g, u, dy, dg, du, n);
+  if (kind == Activation::kGeluTanh) return gate_backward_with<GeluTanh>(g, u, dy, dg, du, n);
+  kRowsScalar.gate_backward(kind, g, u, dy, dg, du, n);
+}
+
+MOXIE_INLINE float inverse_rms(const float* x, int64_t d, float epsilon) {
+  return 1.0f / __builtin_sqrtf(dot_row(x, x, d) / static_cast<float>(d) + epsilon);
+}
+
+void rms_norm(const float* x, const float* w, float shift, float epsilon, int64_t rows, int64_t d,
+              float* y) {
+  for (int64_t i = 0; i < rows; ++i, x += d, y += d) {
+    const float r = inverse_rms(x, d, epsilon);
+    sweep(d, [=](auto read, auto write) { write(y, read(x) * r * (shift + read(w))); });
+  }
+}
+
+void rms_norm_backward(const float* x, const float* w, float shift, float epsilon, const float* dy,
+                       int64_t rows, int64_t d, float* dx, float* dw) {
+  for (int64_t i = 0; i < rows; ++i, x += d, dy += d, dx += d) {
+    const float r = inverse_rms(x, d, epsilon);
+    Vec sums = {};
+    sweep(d, [&](auto read, auto) { sums += read(dy) * (shift + read(w)) * read(x); });
+    const float back = total(sums) * r * r / static_cast<float>(d);
+    sweep(d, [=](auto read, auto write) {
+      const Vec g = read(dy);
+      const Vec value = read(x);
+      write(dx, r * (g * (shift + read(w)) - value * back));
+      if (dw != nullptr) write(dw, read(dw) + g * value * r);
+    });
+  }
+}
+
+void score_gradient(const float* p, const float* dp, const float* s, float delta, float by,
+                    float cap, float* ds, int64_t n) {
+  if (cap > 0) {
+    sweep(n, [=](auto read, auto write) {
+      const Vec t = read(s) / cap;
+      write(ds, read(p) * (read(dp) - delta) * by * (1.0f - t * t));
+    });
+    return;
+  }
+  sweep(n, [=](auto read, auto write) { write(ds, read(p) * (read(dp) - delta) * by); });
+}
+
+constexpr RowKernels<float> kTable{exp_row,  max_row,           sum_row,       dot_row,
+                                   exp_sum,  softcap,           scale,         add_scaled,
+                                   activate, activate_backward, gate,          gate_backward,
+                                   rms_norm, rms_norm_backward, score_gradient};
+
+}  // namespace
+}  // namespace moxie::kernels

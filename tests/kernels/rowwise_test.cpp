@@ -1,0 +1,168 @@
+#include "kernels/rowwise.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "base/cpu.h"
+#include "base/rng.h"
+
+namespace moxie::kernels {
+namespace {
+
+struct Named {
+  const char* name;
+  const RowKernels<float>* table;
+};
+
+std::vector<Named> tables() {
+  std::vector<Named> list{{"scalar", &kRowsScalar}};
+#ifndef MOXIE_SCALAR_ONLY
+  if (active_isa() >= Isa::kAvx2) list.push_back({"avx2", &kRowsAvx2});
+  if (active_isa() >= Isa::kAvx512) list.push_back({"avx512", &kRowsAvx512});
+#endif
+  return list;
+}
+
+std::vector<float> normals(int64_t count, uint64_t seed, double scale = 1) {
+  Rng rng(seed);
+  std::vector<float> out(static_cast<size_t>(count));
+  for (float& x : out) x = static_cast<float>(rng.normal() * scale);
+  return out;
+}
+
+std::vector<double> wide(const std::vector<float>& x) {
+  return {x.begin(), x.end()};
+}
+
+void expect_close(const std::vector<float>& got, const std::vector<double>& want, double tolerance,
+                  const char* what) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_NEAR(got[i], want[i], tolerance * (1 + std::fabs(want[i]))) << what << " at " << i;
+  }
+}
+
+TEST(Rowwise, ExpIsWithinTwoUlpOverTheWholeRange) {
+  for (const auto& [name, table] : tables()) {
+    std::vector<float> x;
+    for (double v = -103.9; v < 88.8; v += 0.00173) x.push_back(static_cast<float>(v));
+    std::vector<float> y(x.size());
+    table->exp(x.data(), y.data(), static_cast<int64_t>(x.size()));
+    for (size_t i = 0; i < x.size(); ++i) {
+      const float want = static_cast<float>(std::exp(double(x[i])));
+      if (std::isinf(want)) {
+        EXPECT_EQ(y[i], want);
+        continue;
+      }
+      const float ulp = std::nextafter(want, INFINITY) - want;
+      ASSERT_LE(std::fabs(double(y[i]) - want), 2.0 * ulp) << name << " exp(" << x[i] << ")";
+    }
+  }
+}
+
+TEST(Rowwise, ExpOfExtremes) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const float in[5] = {inf, -inf, 1000, -1000, std::nanf("")};
+  for (const auto& [name, table] : tables()) {
+    float out[5];
+    table->exp(in, out, 5);
+    EXPECT_EQ(out[0], inf) << name;
+    EXPECT_EQ(out[1], 0.0f);
+    EXPECT_EQ(out[2], inf);
+    EXPECT_EQ(out[3], 0.0f);
+    EXPECT_TRUE(std::isnan(out[4]));
+  }
+}
+
+TEST(Rowwise, BitsDoNotDependOnWhereARangeIsCut) {
+  const auto x = normals(100, 3, 4);
+  const auto u = normals(100, 4);
+  for (const auto& [name, table] : tables()) {
+    std::vector<float> whole(100), parts(100);
+    table->gate(Activation::kSilu, x.data(), u.data(), whole.data(), 100);
+    for (int64_t i = 0, step = 1; i < 100; i += step, ++step) {
+      const int64_t n = std::min<int64_t>(step, 100 - i);
+      table->gate(Activation::kSilu, x.data() + i, u.data() + i, parts.data() + i, n);
+    }
+    EXPECT_EQ(std::memcmp(whole.data(), parts.data(), 400), 0) << name;
+  }
+}
+
+TEST(Rowwise, EveryKernelEqualsTheDoubleReference) {
+  const auto& exact = row_kernels<double>();
+  for (const auto& [name, table] : tables()) {
+    for (const int64_t n : {1, 7, 8, 31, 64, 203}) {
+      const auto size = static_cast<size_t>(n);
+      const auto x = normals(n, 5, 3), u = normals(n, 6), dy = normals(n, 7);
+      const auto x64 = wide(x), u64 = wide(u), dy64 = wide(dy);
+      std::vector<float> a(size), b(size);
+      std::vector<double> a64(size), b64(size);
+      EXPECT_EQ(table->max(x.data(), n), static_cast<float>(exact.max(x64.data(), n)));
+      EXPECT_NEAR(table->sum(x.data(), n), exact.sum(x64.data(), n), 1e-4);
+      EXPECT_NEAR(table->dot(x.data(), u.data(), n), exact.dot(x64.data(), u64.data(), n), 1e-4);
+      const double sum = exact.exp_sum(x64.data(), 2.0, a64.data(), n);
+      EXPECT_NEAR(table->exp_sum(x.data(), 2.0f, a.data(), n), sum, 1e-5 * sum);
+      expect_close(a, a64, 1e-6, "exp_sum");
+      table->softcap(x.data(), 5.0f, a.data(), n);
+      exact.softcap(x64.data(), 5.0, a64.data(), n);
+      expect_close(a, a64, 1e-6, "softcap");
+      a = dy;
+      a64 = dy64;
+      table->scale(0.3f, a.data(), n);
+      exact.scale(double(0.3f), a64.data(), n);
+      table->add_scaled(x.data(), 0.7f, a.data(), n);
+      exact.add_scaled(x64.data(), double(0.7f), a64.data(), n);
+      expect_close(a, a64, 1e-6, "add_scaled");
+      for (const auto kind : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
+        table->activate(kind, x.data(), a.data(), n);
+        exact.activate(kind, x64.data(), a64.data(), n);
+        expect_close(a, a64, 2e-6, "activate");
+        table->activate_backward(kind, x.data(), dy.data(), a.data(), n);
+        exact.activate_backward(kind, x64.data(), dy64.data(), a64.data(), n);
+        expect_close(a, a64, 3e-6, "activate_backward");
+        table->gate(kind, x.data(), u.data(), a.data(), n);
+        exact.gate(kind, x64.data(), u64.data(), a64.data(), n);
+        expect_close(a, a64, 2e-6, "gate");
+        table->gate_backward(kind, x.data(), u.data(), dy.data(), a.data(), b.data(), n);
+        exact.gate_backward(kind, x64.data(), u64.data(), dy64.data(), a64.data(), b64.data(), n);
+        expect_close(a, a64, 3e-6, "gate_backward dg");
+        expect_close(b, b64, 3e-6, "gate_backward du");
+      }
+      for (const float cap : {0.0f, 4.0f}) {
+        table->score_gradient(u.data(), x.data(), dy.data(), 0.5f, 0.25f, cap, a.data(), n);
+        exact.score_gradient(u64.data(), x64.data(), dy64.data(), 0.5, 0.25, cap, a64.data(), n);
+        expect_close(a, a64, 2e-6, "score_gradient");
+      }
+    }
+  }
+}
+
+TEST(Rowwise, RmsNormEqualsTheDoubleReference) {
+  const auto& exact = row_kernels<double>();
+  const int64_t rows = 3;
+  for (const auto& [name, table] : tables()) {
+    for (const int64_t d : {5, 64, 77}) {
+      const auto size = static_cast<size_t>(rows * d);
+      const auto x = normals(rows * d, 8, 2), w = normals(d, 9), dy = normals(rows * d, 10);
+      const auto x64 = wide(x), w64 = wide(w), dy64 = wide(dy);
+      std::vector<float> y(size), dw(static_cast<size_t>(d), 1.0f);
+      std::vector<double> y64(size), dw64(static_cast<size_t>(d), 1.0);
+      table->rms_norm(x.data(), w.data(), 1.0f, 1e-5f, rows, d, y.data());
+      exact.rms_norm(x64.data(), w64.data(), 1.0, double(1e-5f), rows, d, y64.data());
+      expect_close(y, y64, 1e-6, "rms_norm");
+      table->rms_norm_backward(x.data(), w.data(), 1.0f, 1e-5f, dy.data(), rows, d, y.data(),
+                               dw.data());
+      exact.rms_norm_backward(x64.data(), w64.data(), 1.0, double(1e-5f), dy64.data(), rows, d,
+                              y64.data(), dw64.data());
+      expect_close(y, y64, 2e-6, "rms_norm dx");
+      expect_close(dw, dw64, 2e-6, "rms_norm dw");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace moxie::kernels
