@@ -1,0 +1,226 @@
+//! A tokenizer of the `tokenizers` crate behind checks of our own.
+
+use std::sync::RwLock;
+
+use ahash::AHashSet;
+use serde::Deserialize;
+
+use crate::error::{Failure, Outcome};
+
+/// No published vocabulary has more ids; an id beyond it would size later tables.
+const MAX_ID: u32 = 1 << 24;
+/// Longest regular expression a file may bring, and its deepest nesting.
+const MAX_REGEX_BYTES: usize = 16 << 10;
+const MAX_REGEX_DEPTH: usize = 100;
+
+pub struct Tokenizer {
+    // The flag "special tokens are plain text" lives inside the crate's object, so an encode that
+    // needs the other setting takes the lock for writing.
+    inner: RwLock<tokenizers::Tokenizer>,
+    vocab_size: i64,
+}
+
+pub struct Encoded {
+    pub ids: Vec<i32>,
+    pub offsets: Vec<i64>,
+}
+
+#[derive(Deserialize)]
+struct Declared {
+    #[serde(default)]
+    added_tokens: Vec<DeclaredToken>,
+}
+
+#[derive(Deserialize)]
+struct DeclaredToken {
+    id: u32,
+    content: String,
+}
+
+fn message(error: tokenizers::Error) -> Failure {
+    Failure::corrupt(error)
+}
+
+/// Finds every `"Regex": "..."` of the file and refuses monsters before they are compiled.
+fn check_patterns(value: &serde_json::Value) -> Outcome<()> {
+    match value {
+        serde_json::Value::Array(items) => items.iter().try_for_each(check_patterns),
+        serde_json::Value::Object(fields) => {
+            fields
+                .iter()
+                .try_for_each(|(key, field)| match (key.as_str(), field.as_str()) {
+                    ("Regex", Some(pattern)) => check_pattern(pattern),
+                    _ => check_patterns(field),
+                })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_pattern(pattern: &str) -> Outcome<()> {
+    if pattern.len() > MAX_REGEX_BYTES {
+        return Err(Failure::corrupt(format!(
+            "a regular expression has {} bytes; at most {MAX_REGEX_BYTES} are accepted",
+            pattern.len()
+        )));
+    }
+    let mut depth = 0usize;
+    let mut escaped = false;
+    for c in pattern.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '(' | '[' => depth += 1,
+            ')' | ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_REGEX_DEPTH {
+            return Err(Failure::corrupt(format!(
+                "a regular expression nests deeper than {MAX_REGEX_DEPTH}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Patterned {
+    #[serde(default)]
+    normalizer: serde_json::Value,
+    #[serde(default)]
+    pre_tokenizer: serde_json::Value,
+    #[serde(default)]
+    decoder: serde_json::Value,
+}
+
+impl Tokenizer {
+    pub fn from_json(json: &str) -> Outcome<Self> {
+        let patterned: Patterned = serde_json::from_str(json).map_err(Failure::corrupt)?;
+        check_patterns(&patterned.normalizer)?;
+        check_patterns(&patterned.pre_tokenizer)?;
+        check_patterns(&patterned.decoder)?;
+        let declared: Declared = serde_json::from_str(json).map_err(Failure::corrupt)?;
+        let inner: tokenizers::Tokenizer = json.parse().map_err(message)?;
+        for token in &declared.added_tokens {
+            if inner.token_to_id(&token.content) != Some(token.id) {
+                return Err(Failure::corrupt(format!(
+                    "added token {:?} claims id {}, but the vocabulary gives it {}",
+                    token.content,
+                    token.id,
+                    inner
+                        .token_to_id(&token.content)
+                        .map_or("none".into(), |id| id.to_string())
+                )));
+            }
+        }
+        Self::new(inner)
+    }
+
+    pub fn new(mut inner: tokenizers::Tokenizer) -> Outcome<Self> {
+        // A file may carry the truncation and padding of its training; callers do their own.
+        inner.with_truncation(None).map_err(message)?;
+        inner.with_padding(None);
+        let mut seen = AHashSet::new();
+        let mut highest = -1i64;
+        for (token, id) in inner.get_vocab(true) {
+            if id >= MAX_ID {
+                return Err(Failure::corrupt(format!(
+                    "token {token:?} has id {id}; ids are below {MAX_ID}"
+                )));
+            }
+            if !seen.insert(id) {
+                return Err(Failure::corrupt(format!(
+                    "id {id} belongs to two tokens, one of them {token:?}; ids are unique"
+                )));
+            }
+            highest = highest.max(i64::from(id));
+        }
+        Ok(Self {
+            inner: RwLock::new(inner),
+            vocab_size: highest + 1,
+        })
+    }
+
+    fn read<T>(&self, body: impl FnOnce(&tokenizers::Tokenizer) -> T) -> T {
+        body(
+            &self
+                .inner
+                .read()
+                .unwrap_or_else(|poisoned| poisoned.into_inner()),
+        )
+    }
+
+    pub fn encode(&self, text: &str, add_special: bool, parse_special: bool) -> Outcome<Encoded> {
+        let plain = !parse_special;
+        let shared = self
+            .inner
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let encoding = if shared.get_encode_special_tokens() == plain {
+            shared.encode(text, add_special)
+        } else {
+            drop(shared);
+            let mut owned = self
+                .inner
+                .write()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            owned.set_encode_special_tokens(plain);
+            owned.encode(text, add_special)
+        };
+        let encoding = encoding.map_err(Failure::invalid)?;
+        Ok(Encoded {
+            ids: encoding.get_ids().iter().map(|&id| id as i32).collect(),
+            offsets: encoding
+                .get_offsets()
+                .iter()
+                .flat_map(|o| [o.0 as i64, o.1 as i64])
+                .collect(),
+        })
+    }
+
+    pub fn decode(&self, ids: &[i32], skip_special: bool) -> Outcome<String> {
+        let ids = ids
+            .iter()
+            .map(|&id| {
+                u32::try_from(id).map_err(|_| Failure::invalid(format!("id {id} is negative")))
+            })
+            .collect::<Outcome<Vec<u32>>>()?;
+        self.read(|t| t.decode(&ids, skip_special))
+            .map_err(Failure::invalid)
+    }
+
+    pub fn token_text(&self, id: i32) -> Outcome<String> {
+        u32::try_from(id)
+            .ok()
+            .and_then(|id| {
+                self.read(
+                    |t| match t.get_added_vocabulary().get_added_tokens_decoder().get(&id) {
+                        Some(token) => Some(token.content.clone()),
+                        None => t.id_to_token(id),
+                    },
+                )
+            })
+            .ok_or_else(|| Failure::invalid(format!("there is no token with id {id}")))
+    }
+
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.read(|t| t.token_to_id(token))
+    }
+
+    pub fn vocab_size(&self) -> i64 {
+        self.vocab_size
+    }
+
+    pub fn is_special(&self, id: i32) -> bool {
+        u32::try_from(id).is_ok_and(|id| {
+            self.read(|t| {
+                let added = t.get_added_vocabulary().get_added_tokens_decoder();
+                added.get(&id).is_some_and(|token| token.special)
+            })
+        })
+    }
+
+    pub fn json(&self) -> Outcome<String> {
+        self.read(|t| t.to_string(false)).map_err(message)
+    }
+}
