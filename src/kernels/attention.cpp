@@ -1,169 +1,175 @@
-// The reference: one row of scores at a time, in plain loops.
 #include "kernels/attention.h"
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
-#include "base/threads.h"
+#include "kernels/attention_tiles.h"
+#include "kernels/rowwise.h"
+#include "kernels/tile_ops.h"
 
 namespace moxie::kernels {
 namespace {
 
-struct Visible {
-  int64_t begin, end;
+// Up to kQueryTile rows of q that read the same key head at the same or consecutive positions.
+template <class T>
+struct QueryBlock {
+  const T* q;
+  T* out;
+  int64_t stride;  // between rows of q and of out
+  int64_t count;
+  int64_t position, position_step;
+  T* lse;
+  int64_t lse_stride;
+  const T* sinks;  // of the first row, or null
+  int64_t sink_step;
+};
+
+// Scores of a tile of keys become weights; the rows of `out` so far are rescaled to the new
+// maximum.
+template <class T>
+void soften(const AttentionShape<T>& shape, const QueryBlock<T>& block, int64_t kv_len, int64_t j0,
+            int64_t j1, T* scores, T* most, T* total) {
+  const auto& rows = row_kernels<T>();
+  for (int64_t i = 0; i < block.count; ++i) {
+    T* s = scores + i * kKeyTile;
+    const KeyRange keys = visible_keys(shape, block.position + i * block.position_step, kv_len);
+    const int64_t begin = std::clamp(keys.begin - j0, int64_t{0}, j1 - j0);
+    const int64_t end = std::clamp(keys.end - j0, begin, j1 - j0);
+    std::fill(s, s + begin, T{0});
+    std::fill(s + end, s + (j1 - j0), T{0});
+    if (begin == end) continue;
+    if (shape.softcap > 0) rows.softcap(s + begin, shape.softcap, s + begin, end - begin);
+    const T top = std::max(most[i], rows.max(s + begin, end - begin));
+    const T sum = rows.exp_sum(s + begin, top, s + begin, end - begin);
+    const T shrink = std::exp(most[i] - top);  // 0 for the row's first keys
+    total[i] = total[i] * shrink + sum;
+    most[i] = top;
+    if (shrink != T{1}) rows.scale(shrink, block.out + i * block.stride, shape.head_dim);
+  }
+}
+
+template <class T>
+void finish(const QueryBlock<T>& block, int64_t head_dim, const T* most, const T* total) {
+  const auto& rows = row_kernels<T>();
+  for (int64_t i = 0; i < block.count; ++i) {
+    T top = most[i];
+    T sum = total[i];
+    T shrink = 1;
+    if (block.sinks != nullptr) {
+      const T sink = block.sinks[i * block.sink_step];
+      top = std::max(top, sink);
+      shrink = std::exp(most[i] - top);
+      sum = sum * shrink + std::exp(sink - top);
+    }
+    block.lse[i * block.lse_stride] = top + std::log(sum);
+    rows.scale(sum == T{0} ? T{0} : shrink / sum, block.out + i * block.stride, head_dim);
+  }
+}
+
+// The blocks of one key head over one tile of queries: each tile of keys is packed once for all.
+template <class T>
+void run_blocks(const AttentionShape<T>& shape, const AttentionSequence<T>& s, int64_t kv_head,
+                const std::vector<QueryBlock<T>>& blocks) {
+  const int64_t d = shape.head_dim;
+  const int64_t stride = shape.kv_heads * d;
+  const T* keys = s.k + kv_head * d;
+  const T* values = s.v + kv_head * d;
+  const int64_t key_floats = packed_size<T>(d, kKeyTile);
+  const int64_t value_floats = packed_size<T>(kKeyTile, d);
+  const auto states = static_cast<int64_t>(blocks.size()) * kQueryTile;
+  T* packed_keys = TileOps<T>::memory(
+      Scratch::kTiles, key_floats + value_floats + kQueryTile * kKeyTile + 2 * states);
+  T* packed_values = packed_keys + key_floats;
+  T* scores = packed_values + value_floats;
+  T* most = scores + kQueryTile * kKeyTile;
+  T* total = most + states;
+  std::fill_n(most, states, -std::numeric_limits<T>::infinity());
+  std::fill_n(total, states, T{0});
+
+  const QueryBlock<T>& first = blocks.front();
+  const int64_t last_position = first.position + (first.count - 1) * first.position_step;
+  const int64_t begin = visible_keys(shape, first.position, s.kv_len).begin;
+  const int64_t end = visible_keys(shape, last_position, s.kv_len).end;
+  for (const auto& block : blocks) {
+    for (int64_t i = 0; i < block.count; ++i) std::fill_n(block.out + i * block.stride, d, T{0});
+  }
+  for (int64_t j0 = begin; j0 < end; j0 += kKeyTile) {
+    const int64_t j1 = std::min(end, j0 + kKeyTile);
+    pack_transposed(d, j1 - j0, keys + j0 * stride, stride, packed_keys);
+    pack_rows(j1 - j0, d, values + j0 * stride, stride, packed_values);
+    for (size_t b = 0; b < blocks.size(); ++b) {
+      const auto& block = blocks[b];
+      const auto state = static_cast<int64_t>(b) * kQueryTile;
+      multiply(block.count, j1 - j0, d, block.q, block.stride, int64_t{1}, packed_keys, scores,
+               kKeyTile, shape.scale, false);
+      soften(shape, block, s.kv_len, j0, j1, scores, most + state, total + state);
+      multiply(block.count, d, j1 - j0, scores, kKeyTile, int64_t{1}, packed_values, block.out,
+               block.stride, T{1}, true);
+    }
+  }
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    const auto state = static_cast<int64_t>(b) * kQueryTile;
+    finish(blocks[b], d, most + state, total + state);
+  }
+}
+
+template <class T>
+struct Unit {
+  const AttentionSequence<T>* sequence;
+  int64_t kv_head, begin, count;  // queries [begin, begin + count) of the sequence
 };
 
 template <class T>
-Visible visible_keys(const AttentionShape<T>& shape, int64_t position, int64_t kv_len) {
-  const int64_t end = shape.is_causal ? std::min(kv_len, position + 1) : kv_len;
-  const int64_t begin = shape.window > 0 ? std::max<int64_t>(0, position - shape.window + 1) : 0;
-  return {begin, end};
-}
-
-template <class T>
-T dot(const T* a, const T* b, int64_t n) {
-  T part[8] = {};
-  int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    for (int64_t k = 0; k < 8; ++k) part[k] += a[i + k] * b[i + k];
-  }
-  for (; i < n; ++i) part[0] += a[i] * b[i];
-  return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
-}
-
-template <class T>
-void add_scaled(T* into, const T* from, T factor, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) into[i] += factor * from[i];
-}
-
-template <class T>
-T score_of(const AttentionShape<T>& shape, const T* q, const T* k) {
-  const T raw = shape.scale * dot(q, k, shape.head_dim);
-  return shape.softcap > 0 ? shape.softcap * std::tanh(raw / shape.softcap) : raw;
-}
-
-template <class T>
-void forward_row(const AttentionShape<T>& shape, const AttentionSequence<T>& s, int64_t position,
-                 int64_t head, const T* q, T* out, T* lse, std::vector<T>& scores) {
-  const Visible keys = visible_keys(shape, position, s.kv_len);
-  const int64_t stride = shape.kv_heads * shape.head_dim;
-  const int64_t column = head / (shape.heads / shape.kv_heads) * shape.head_dim;
-  T top = shape.sinks != nullptr ? shape.sinks[head] : -std::numeric_limits<T>::infinity();
-  scores.resize(static_cast<size_t>(keys.end - keys.begin));
-  for (int64_t j = keys.begin; j < keys.end; ++j) {
-    const T score = score_of(shape, q, s.k + j * stride + column);
-    scores[static_cast<size_t>(j - keys.begin)] = score;
-    top = std::max(top, score);
-  }
-  T total = shape.sinks != nullptr ? std::exp(shape.sinks[head] - top) : T{0};
-  std::fill_n(out, shape.head_dim, T{0});
-  for (int64_t j = keys.begin; j < keys.end; ++j) {
-    const T weight = std::exp(scores[static_cast<size_t>(j - keys.begin)] - top);
-    total += weight;
-    add_scaled(out, s.v + j * stride + column, weight, shape.head_dim);
-  }
-  for (int64_t d = 0; d < shape.head_dim; ++d) out[d] /= total;
-  *lse = top + std::log(total);
-}
-
-template <class T>
-void backward_head(const AttentionShape<T>& shape, const AttentionSequence<T>& s, int64_t head,
-                   const T* q, const T* out, const T* lse, const T* d_out,
-                   const AttentionGradients<T>& gradients, double* d_sink) {
+void run_unit(const AttentionShape<T>& shape, const Unit<T>& unit, const T* q, T* out, T* lse) {
   const int64_t d = shape.head_dim;
-  const int64_t width = shape.heads * d;
-  const int64_t stride = shape.kv_heads * d;
-  const int64_t column = head / (shape.heads / shape.kv_heads) * d;
-  for (int64_t i = 0; i < s.q_len; ++i) {
-    const int64_t row = s.q_begin + i;
-    const T* qi = q + row * width + head * d;
-    const T* gi = d_out + row * width + head * d;
-    T* dqi = gradients.dq + row * width + head * d;
-    std::fill_n(dqi, d, T{0});
-    const T li = lse[row * shape.heads + head];
-    const T delta = dot(gi, out + row * width + head * d, d);
-    if (d_sink != nullptr) *d_sink -= static_cast<double>(std::exp(shape.sinks[head] - li) * delta);
-    const Visible keys = visible_keys(shape, s.kv_len - s.q_len + i, s.kv_len);
-    for (int64_t j = keys.begin; j < keys.end; ++j) {
-      const T* kj = s.k + j * stride + column;
-      const T score = score_of(shape, qi, kj);
-      const T p = std::exp(score - li);
-      T* dk = gradients.dk + (s.q_begin + j) * stride + column;
-      T* dv = gradients.dv + (s.q_begin + j) * stride + column;
-      add_scaled(dv, gi, p, d);
-      T ds = p * (dot(gi, s.v + j * stride + column, d) - delta) * shape.scale;
-      if (shape.softcap > 0) ds *= 1 - (score / shape.softcap) * (score / shape.softcap);
-      add_scaled(dqi, kj, ds, d);
-      add_scaled(dk, qi, ds, d);
+  const int64_t group = shape.heads / shape.kv_heads;
+  const int64_t head = unit.kv_head * group;
+  const AttentionSequence<T>& s = *unit.sequence;
+  const int64_t row = s.q_begin + unit.begin;
+  const int64_t position = s.kv_len - s.q_len + unit.begin;
+  std::vector<QueryBlock<T>> blocks;
+  if (unit.count == 1) {  // decoding: the heads of a group are the rows of one block
+    for (int64_t h = head; h < head + group; h += kQueryTile) {
+      const int64_t at = (row * shape.heads + h) * d;
+      blocks.push_back({q + at, out + at, d, std::min(kQueryTile, head + group - h), position, 0,
+                        lse + row * shape.heads + h, 1,
+                        shape.sinks == nullptr ? nullptr : shape.sinks + h, 1});
+    }
+  } else {
+    for (int64_t h = head; h < head + group; ++h) {
+      const int64_t at = (row * shape.heads + h) * d;
+      blocks.push_back({q + at, out + at, shape.heads * d, unit.count, position, 1,
+                        lse + row * shape.heads + h, shape.heads,
+                        shape.sinks == nullptr ? nullptr : shape.sinks + h, 0});
     }
   }
+  run_blocks(shape, s, unit.kv_head, blocks);
 }
 
 }  // namespace
 
 template <class T>
 void attention_forward(const AttentionShape<T>& shape,
-                       const std::vector<AttentionSequence<T>>& sequences, const T* q, T* out,
+                       std::span<const AttentionSequence<T>> sequences, const T* q, T* out,
                        T* lse) {
-  const int64_t width = shape.heads * shape.head_dim;
+  std::vector<Unit<T>> units;
   for (const auto& s : sequences) {
-    parallel_for(s.q_len * shape.heads, 1 + 2048 / std::max<int64_t>(1, s.kv_len),
-                 [&](int64_t begin, int64_t end) {
-                   std::vector<T> scores;
-                   for (int64_t t = begin; t < end; ++t) {
-                     const int64_t i = t / shape.heads;
-                     const int64_t head = t % shape.heads;
-                     const int64_t at = (s.q_begin + i) * width + head * shape.head_dim;
-                     forward_row(shape, s, s.kv_len - s.q_len + i, head, q + at, out + at,
-                                 lse + (s.q_begin + i) * shape.heads + head, scores);
-                   }
-                 });
-  }
-}
-
-template <class T>
-void attention_backward(const AttentionShape<T>& shape,
-                        const std::vector<AttentionSequence<T>>& sequences, const T* q,
-                        const T* out, const T* lse, const T* d_out,
-                        const AttentionGradients<T>& gradients) {
-  const int64_t group = shape.heads / shape.kv_heads;
-  const int64_t stride = shape.kv_heads * shape.head_dim;
-  const int64_t units = static_cast<int64_t>(sequences.size()) * shape.kv_heads;
-  std::vector<double> d_sinks(sequences.size() * static_cast<size_t>(shape.heads), 0.0);
-  parallel_for(units, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t u = begin; u < end; ++u) {
-      const auto sequence = static_cast<size_t>(u / shape.kv_heads);
-      const auto& s = sequences[sequence];
-      const int64_t kv_head = u % shape.kv_heads;
-      for (int64_t j = 0; j < s.kv_len; ++j) {
-        const int64_t at = (s.q_begin + j) * stride + kv_head * shape.head_dim;
-        std::fill_n(gradients.dk + at, shape.head_dim, T{0});
-        std::fill_n(gradients.dv + at, shape.head_dim, T{0});
-      }
-      for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-        double* d_sink =
-            gradients.dsinks == nullptr
-                ? nullptr
-                : &d_sinks[sequence * static_cast<size_t>(shape.heads) + static_cast<size_t>(head)];
-        backward_head(shape, s, head, q, out, lse, d_out, gradients, d_sink);
+    for (int64_t begin = 0; begin < s.q_len; begin += kQueryTile) {
+      for (int64_t h = 0; h < shape.kv_heads; ++h) {
+        units.push_back({&s, h, begin, std::min(kQueryTile, s.q_len - begin)});
       }
     }
-  });
-  if (gradients.dsinks == nullptr) return;
-  for (size_t i = 0; i < d_sinks.size(); ++i) {
-    gradients.dsinks[i % static_cast<size_t>(shape.heads)] += static_cast<T>(d_sinks[i]);
   }
+  deal(static_cast<int64_t>(units.size()),
+       [&](int64_t unit) { run_unit(shape, units[static_cast<size_t>(unit)], q, out, lse); });
 }
 
-#define MOXIE_INSTANTIATE(T)                                                                      \
-  template void attention_forward<T>(const AttentionShape<T>&,                                    \
-                                     const std::vector<AttentionSequence<T>>&, const T*, T*, T*); \
-  template void attention_backward<T>(const AttentionShape<T>&,                                   \
-                                      const std::vector<AttentionSequence<T>>&, const T*,         \
-                                      const T*, const T*, const T*, const AttentionGradients<T>&);
-MOXIE_INSTANTIATE(float)
-MOXIE_INSTANTIATE(double)
-#undef MOXIE_INSTANTIATE
+template void attention_forward(const AttentionShape<float>&,
+                                std::span<const AttentionSequence<float>>, const float*, float*,
+                                float*);
+template void attention_forward(const AttentionShape<double>&,
+                                std::span<const AttentionSequence<double>>, const double*, double*,
+                                double*);
 
 }  // namespace moxie::kernels

@@ -1,50 +1,58 @@
 #pragma once
-// Attention over ragged sequences, forward and backward, without a tokens x tokens matrix: per
-// query and head only the log-sum-exp of its scores is kept. Query i of a sequence sits at position
-// kv_len - q_len + i and sees key j iff j <= its position (when causal) and position - j < window
-// (when a window is set). Sequences are disjoint; work is split by sequence and key head.
+// Attention over a ragged batch, tiled with an online softmax: nothing of size tokens x tokens is
+// stored, forward or backward (Dao et al., 2022; Dao, 2023).
+//
+//   s_ij = cap(scale q_i . k_j), p_ij = exp(s_ij - lse_i), out_i = sum_j p_ij v_j
+//
+// q, out, dout, dq are [N, heads * head_dim]; the rows of a sequence's k and v are
+// [kv_heads * head_dim]. Query i of a sequence stands at position kv_len - q_len + i, so the same
+// call serves training, prefill and decoding from a cache. Query head h reads key head
+// h / (heads / kv_heads). Key j is visible when it is not after the query (is_causal) and
+// position - j < window (window > 0). Work is split by output: bits do not depend on threads, and
+// sequences do not influence each other.
 #include <cstdint>
-#include <vector>
+#include <span>
 
 namespace moxie::kernels {
+
+template <class T>
+struct AttentionSequence {
+  int64_t q_begin, q_len;  // its rows of q
+  const T* k;
+  const T* v;
+  int64_t kv_len;
+};
 
 template <class T>
 struct AttentionShape {
   int64_t heads = 1, kv_heads = 1, head_dim = 1;
   T scale = 1;
   bool is_causal = true;
-  int64_t window = 0;        // 0: none
-  T softcap = 0;             // cap * tanh(score / cap); 0: none
-  const T* sinks = nullptr;  // [heads] or null
+  int64_t window = 0;        // 0: all
+  T softcap = 0;             // s = cap tanh(s / cap); 0: none
+  const T* sinks = nullptr;  // [heads]: one more score in each softmax's denominator
 };
 
-template <class T>
-struct AttentionSequence {
-  int64_t q_begin, q_len;  // its rows of q
-  const T* k;              // [kv_len, kv_heads * head_dim]
-  const T* v;
-  int64_t kv_len;
-};
-
-template <class T>
-struct AttentionGradients {  // overwritten; dk and dv have the layout of the keys when kv_len ==
-                             // q_len
-  T* dq = nullptr;           // [N, heads * head_dim]
-  T* dk = nullptr;           // [N, kv_heads * head_dim], rows of a sequence start at q_begin
-  T* dv = nullptr;
-  T* dsinks = nullptr;  // [heads] or null; added to
-};
-
-// q and out [N, heads * head_dim], lse [N, heads]. T is float or double.
+// Writes out and lse [N, heads], the log of each softmax's denominator (sink included). A query
+// that sees no key gets zeros.
 template <class T>
 void attention_forward(const AttentionShape<T>& shape,
-                       const std::vector<AttentionSequence<T>>& sequences, const T* q, T* out,
-                       T* lse);
-// Every sequence has kv_len == q_len here.
+                       std::span<const AttentionSequence<T>> sequences, const T* q, T* out, T* lse);
+
+// dq is overwritten, laid out as q. dk and dv are overwritten; they hold the rows of the sequences
+// one after another, [sum of kv_len, kv_heads * head_dim]: in training those of q. dsinks [heads]
+// is added to, if not null.
+template <class T>
+struct AttentionGradients {
+  T* dq = nullptr;
+  T* dk = nullptr;
+  T* dv = nullptr;
+  T* dsinks = nullptr;
+};
+
 template <class T>
 void attention_backward(const AttentionShape<T>& shape,
-                        const std::vector<AttentionSequence<T>>& sequences, const T* q,
-                        const T* out, const T* lse, const T* d_out,
-                        const AttentionGradients<T>& gradients);
+                        std::span<const AttentionSequence<T>> sequences, const T* q, const T* out,
+                        const T* lse, const T* dout, const AttentionGradients<T>& gradients);
 
 }  // namespace moxie::kernels

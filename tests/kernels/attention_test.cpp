@@ -1,0 +1,237 @@
+#include "kernels/attention.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "base/rng.h"
+#include "base/threads.h"
+
+namespace moxie::kernels {
+namespace {
+
+struct Case {
+  const char* name;
+  int64_t heads, kv_heads, head_dim;
+  std::vector<std::pair<int64_t, int64_t>> lengths;  // q_len, kv_len
+  bool is_causal = true;
+  int64_t window = 0;
+  double softcap = 0;
+  bool has_sinks = false;
+};
+
+const std::vector<Case>& cases() {
+  static const std::vector<Case> list{
+      {"one token", 2, 1, 4, {{1, 1}}},
+      {"ragged, grouped", 4, 2, 24, {{5, 5}, {1, 1}, {70, 70}}},
+      {"several tiles", 3, 3, 8, {{150, 150}}},
+      {"cache", 6, 2, 20, {{1, 90}, {3, 67}, {1, 1}}},
+      {"window", 2, 1, 16, {{140, 140}, {1, 200}}, true, 30},
+      {"soft cap", 2, 2, 17, {{66, 66}}, true, 0, 2.5},
+      {"sinks", 4, 2, 8, {{20, 20}, {1, 9}}, true, 0, 0, true},
+      {"both directions", 2, 1, 8, {{65, 65}, {2, 3}}, false},
+      {"everything", 4, 1, 12, {{67, 80}}, true, 40, 3, true},
+  };
+  return list;
+}
+
+template <class T>
+struct Problem {
+  AttentionShape<T> shape;
+  std::vector<AttentionSequence<T>> sequences;
+  std::vector<T> q, k, v, dout, sinks;
+  int64_t rows = 0, kv_rows = 0;
+
+  explicit Problem(const Case& c) {
+    shape.heads = c.heads;
+    shape.kv_heads = c.kv_heads;
+    shape.head_dim = c.head_dim;
+    shape.scale = static_cast<T>(0.37);
+    shape.is_causal = c.is_causal;
+    shape.window = c.window;
+    shape.softcap = static_cast<T>(c.softcap);
+    for (const auto& [q_len, kv_len] : c.lengths) {
+      rows += q_len;
+      kv_rows += kv_len;
+    }
+    Rng rng(11);
+    const auto fill = [&](std::vector<T>& values, int64_t count) {
+      values.resize(static_cast<size_t>(count));
+      for (T& x : values) x = static_cast<T>(static_cast<float>(rng.normal()));
+    };
+    fill(q, rows * c.heads * c.head_dim);
+    fill(dout, rows * c.heads * c.head_dim);
+    fill(k, kv_rows * c.kv_heads * c.head_dim);
+    fill(v, kv_rows * c.kv_heads * c.head_dim);
+    fill(sinks, c.heads);
+    if (c.has_sinks) shape.sinks = sinks.data();
+    int64_t at = 0, kv_at = 0;
+    for (const auto& [q_len, kv_len] : c.lengths) {
+      const int64_t offset = kv_at * c.kv_heads * c.head_dim;
+      sequences.push_back({at, q_len, k.data() + offset, v.data() + offset, kv_len});
+      at += q_len;
+      kv_at += kv_len;
+    }
+  }
+};
+
+template <class T>
+struct Results {
+  std::vector<T> out, lse, dq, dk, dv, dsinks;
+};
+
+template <class T>
+Results<T> run(const Problem<T>& p) {
+  Results<T> r;
+  r.out.assign(p.q.size(), std::numeric_limits<T>::quiet_NaN());
+  r.dq = r.out;
+  r.lse.resize(static_cast<size_t>(p.rows * p.shape.heads));
+  r.dk.assign(p.k.size(), std::numeric_limits<T>::quiet_NaN());
+  r.dv = r.dk;
+  r.dsinks.resize(static_cast<size_t>(p.shape.heads));
+  attention_forward<T>(p.shape, p.sequences, p.q.data(), r.out.data(), r.lse.data());
+  AttentionGradients<T> gradients{r.dq.data(), r.dk.data(), r.dv.data(), nullptr};
+  if (p.shape.sinks != nullptr) gradients.dsinks = r.dsinks.data();
+  attention_backward<T>(p.shape, p.sequences, p.q.data(), r.out.data(), r.lse.data(), p.dout.data(),
+                        gradients);
+  return r;
+}
+
+// The definition, a query and a head at a time.
+std::vector<double> naive(const Problem<double>& p, std::vector<double>& lse) {
+  const auto& s = p.shape;
+  std::vector<double> out(p.q.size(), 0.0);
+  lse.assign(static_cast<size_t>(p.rows * s.heads), 0.0);
+  for (const auto& sequence : p.sequences) {
+    for (int64_t i = 0; i < sequence.q_len; ++i) {
+      for (int64_t h = 0; h < s.heads; ++h) {
+        const int64_t row = (sequence.q_begin + i) * s.heads + h;
+        const int64_t position = sequence.kv_len - sequence.q_len + i;
+        const int64_t column = h / (s.heads / s.kv_heads) * s.head_dim;
+        double sum = s.sinks != nullptr ? std::exp(s.sinks[h]) : 0.0;
+        for (int64_t j = 0; j < sequence.kv_len; ++j) {
+          if (s.is_causal && j > position) continue;
+          if (s.window > 0 && position - j >= s.window) continue;
+          const double* key = sequence.k + j * s.kv_heads * s.head_dim + column;
+          double score =
+              std::inner_product(key, key + s.head_dim, p.q.data() + row * s.head_dim, 0.0) *
+              s.scale;
+          if (s.softcap > 0) score = s.softcap * std::tanh(score / s.softcap);
+          sum += std::exp(score);
+          for (int64_t d = 0; d < s.head_dim; ++d) {
+            out[size_t(row * s.head_dim + d)] +=
+                std::exp(score) * sequence.v[j * s.kv_heads * s.head_dim + column + d];
+          }
+        }
+        for (int64_t d = 0; d < s.head_dim; ++d) out[size_t(row * s.head_dim + d)] /= sum;
+        lse[size_t(row)] = std::log(sum);
+      }
+    }
+  }
+  return out;
+}
+
+template <class T>
+void expect_near(const std::vector<T>& got, const std::vector<double>& want, double tolerance,
+                 const std::string& what) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_NEAR(got[i], want[i], tolerance * (1 + std::fabs(want[i]))) << what << " at " << i;
+  }
+}
+
+TEST(Attention, ForwardEqualsTheDefinition) {
+  int seen = 0;
+  for (const Case& c : cases()) {
+    ++seen;
+    const Problem<double> p(c);
+    std::vector<double> lse;
+    const auto want = naive(p, lse);
+    const auto got = run(p);
+    expect_near(got.out, want, 1e-12, c.name);
+    expect_near(got.lse, lse, 1e-12, c.name);
+  }
+  EXPECT_EQ(seen, 9);
+}
+
+// The loss is sum(out * dout); every input is moved a little up and down.
+TEST(Attention, BackwardEqualsFiniteDifferences) {
+  for (const Case& c : cases()) {
+    Problem<double> p(c);
+    const auto r = run(p);
+    std::vector<double> ignored;
+    const auto loss = [&] {
+      const auto out = naive(p, ignored);
+      return std::inner_product(out.begin(), out.end(), p.dout.begin(), 0.0);
+    };
+    const auto check = [&](std::vector<double>& input, const std::vector<double>& gradient,
+                           const char* what) {
+      const size_t step = std::max<size_t>(1, input.size() / 23);  // some, spread over the tensor
+      for (size_t i = 0; i < input.size(); i += step) {
+        const double kept = input[i];
+        input[i] = kept + 1e-5;
+        const double up = loss();
+        input[i] = kept - 1e-5;
+        const double down = loss();
+        input[i] = kept;
+        ASSERT_NEAR(gradient[i], (up - down) / 2e-5, 2e-8 * (1 + std::fabs(gradient[i])))
+            << c.name << ' ' << what << " at " << i;
+      }
+    };
+    check(p.q, r.dq, "dq");
+    check(p.k, r.dk, "dk");
+    check(p.v, r.dv, "dv");
+    if (c.has_sinks) check(p.sinks, r.dsinks, "dsinks");
+  }
+}
+
+TEST(Attention, FloatEqualsDouble) {
+  for (const Case& c : cases()) {
+    const auto want = run(Problem<double>(c));
+    const auto got = run(Problem<float>(c));
+    expect_near(got.out, want.out, 3e-6, c.name);
+    expect_near(got.lse, want.lse, 3e-6, c.name);
+    expect_near(got.dq, want.dq, 1e-5, c.name);
+    expect_near(got.dk, want.dk, 1e-5, c.name);
+    expect_near(got.dv, want.dv, 1e-5, c.name);
+    expect_near(got.dsinks, want.dsinks, 1e-5, c.name);
+  }
+}
+
+TEST(Attention, BitsDoNotDependOnThreads) {
+  const int before = thread_count();
+  for (const Case& c : cases()) {
+    const Problem<float> p(c);
+    set_thread_count(1);
+    const auto one = run(p);
+    for (const int threads : {2, 4}) {
+      set_thread_count(threads);
+      const auto many = run(p);
+      EXPECT_EQ(std::memcmp(one.out.data(), many.out.data(), one.out.size() * 4), 0) << c.name;
+      EXPECT_EQ(std::memcmp(one.dq.data(), many.dq.data(), one.dq.size() * 4), 0) << c.name;
+      EXPECT_EQ(std::memcmp(one.dk.data(), many.dk.data(), one.dk.size() * 4), 0) << c.name;
+      EXPECT_EQ(std::memcmp(one.dv.data(), many.dv.data(), one.dv.size() * 4), 0) << c.name;
+      EXPECT_EQ(one.dsinks, many.dsinks) << c.name;
+    }
+  }
+  set_thread_count(before);
+}
+
+TEST(Attention, AQueryThatSeesNoKeyGetsZeros) {
+  AttentionShape<float> shape{.heads = 1, .kv_heads = 1, .head_dim = 2};
+  const std::vector<float> q{1, 2, 3, 4}, kv{5, 6};
+  std::vector<float> out(4, 9.0f), lse(2);
+  // Two queries, one key: the first query stands before it.
+  attention_forward<float>(shape,
+                           std::vector<AttentionSequence<float>>{{0, 2, kv.data(), kv.data(), 1}},
+                           q.data(), out.data(), lse.data());
+  EXPECT_EQ(out, (std::vector<float>{0, 0, 5, 6}));
+  EXPECT_EQ(lse[0], -std::numeric_limits<float>::infinity());
+}
+
+}  // namespace
+}  // namespace moxie::kernels
