@@ -13,15 +13,16 @@ namespace moxie::nn {
 enum class SiteKind { kLinear, kStream, kKv, kEmbedding };
 
 struct TapContext {
-  const std::vector<int32_t>* tokens = nullptr;  // of the batch; an embedding tap reads them
-  bool is_training = false;
+  const std::vector<int32_t>* tokens = nullptr;  // of the batch; an embedding's tap reads them
+  bool is_training = false;                      // dropout is on
+  uint64_t dropout_seed = 0;                     // one a micro-batch
 };
 
 class Tap {
  public:
   virtual ~Tap() = default;
-  // x: what entered the site [N, in] (undefined for an embedding); y: what it returned [N, out].
-  // Returns the value that goes on. Must record on the active tape when its params train.
+  // x: what entered the site [N, in] (undefined but at linear sites); y: what it returned [N, out].
+  // Returns the value that goes on. Records on the active tape when its params train.
   virtual Tensor apply(const Tensor& x, const Tensor& y, const TapContext& context) = 0;
 };
 

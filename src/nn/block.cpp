@@ -1,0 +1,178 @@
+#include "nn/block.h"
+
+#include <cmath>
+
+#include "kernels/attention.h"
+#include "ops/add.h"
+#include "ops/attention.h"
+#include "ops/columns.h"
+#include "ops/rms_norm.h"
+#include "ops/scale.h"
+#include "ops/swiglu.h"
+
+namespace moxie::nn {
+namespace {
+
+Param read_vector(const WeightSource& source, const std::string& name, int64_t count) {
+  Param param;
+  param.name = name;
+  param.value = source.vector(name, count);
+  param.is_trainable = false;
+  param.decays = false;
+  return param;
+}
+
+Linear read_linear(const WeightSource& source, const std::string& name, int64_t layer, int64_t in, int64_t out,
+                   bool has_bias) {
+  Linear linear;
+  linear.weight = Matrix(name, source.matrix(name, out, in));
+  if (has_bias) linear.bias = std::make_unique<Param>(read_vector(source, name + ".bias", out));
+  linear.site = {name, SiteKind::kLinear, in, out, layer, {}};
+  return linear;
+}
+
+double attention_scale(const DecoderConfig& config) {
+  return config.attention_scale > 0 ? config.attention_scale : 1.0 / std::sqrt(static_cast<double>(config.head_dim));
+}
+
+}  // namespace
+
+Block::Block(const DecoderConfig& config, int64_t index_in, const WeightSource& source) : index(index_in) {
+  const std::string prefix = "layers." + std::to_string(index) + ".";
+  const int64_t d = config.hidden;
+  const int64_t q_width = config.heads * config.head_dim;
+  const int64_t kv_width = config.kv_heads * config.head_dim;
+  const auto linear = [&](const char* name, int64_t in, int64_t out, bool has_bias) {
+    return read_linear(source, prefix + name, index, in, out, has_bias);
+  };
+  const auto norm = [&](const char* name, int64_t count) { return read_vector(source, prefix + name, count); };
+  if (config.placement != NormPlacement::kPost) {
+    attn_norm = norm("attn_norm", d);
+    mlp_norm = norm("mlp_norm", d);
+  }
+  if (config.placement != NormPlacement::kPre) {
+    attn_post_norm = norm("attn_post_norm", d);
+    mlp_post_norm = norm("mlp_post_norm", d);
+  }
+  if (config.qk_norm != QkNorm::kNone) {
+    const bool whole = config.qk_norm == QkNorm::kFullWidth;
+    q_norm = norm("attn.q_norm", whole ? q_width : config.head_dim);
+    k_norm = norm("attn.k_norm", whole ? kv_width : config.head_dim);
+  }
+  if (config.fuses_qkv) {
+    qkv = linear("attn.qkv", d, q_width + 2 * kv_width, config.qkv_bias);
+  } else {
+    q = linear("attn.q", d, q_width, config.qkv_bias);
+    k = linear("attn.k", d, kv_width, config.qkv_bias);
+    v = linear("attn.v", d, kv_width, config.qkv_bias);
+  }
+  o = linear("attn.o", q_width, d, config.output_bias);
+  if (config.fuses_gate_up) {
+    gate_up = linear("mlp.gate_up", d, 2 * config.ffn, config.mlp_bias);
+  } else {
+    gate = linear("mlp.gate", d, config.ffn, config.mlp_bias);
+    up = linear("mlp.up", d, config.ffn, config.mlp_bias);
+  }
+  down = linear("mlp.down", config.ffn, d, config.mlp_bias);
+  attn_stream = {prefix + "attn", SiteKind::kStream, d, d, index, {}};
+  mlp_stream = {prefix + "mlp", SiteKind::kStream, d, d, index, {}};
+}
+
+void Block::visit_linears(const std::function<void(Linear&)>& f) {
+  for (Linear* linear : {&q, &k, &v, &qkv, &o, &gate, &up, &gate_up, &down}) {
+    if (!linear->site.name.empty()) f(*linear);
+  }
+}
+
+void Block::visit_vectors(const std::function<void(Param&)>& f) {
+  for (Param* param : {&attn_norm, &attn_post_norm, &mlp_norm, &mlp_post_norm, &q_norm, &k_norm}) {
+    if (!param->name.empty()) f(*param);
+  }
+  visit_linears([&](Linear& linear) {
+    if (linear.bias) f(*linear.bias);
+  });
+}
+
+Tensor Block::attend(const DecoderConfig& config, const Tensor& query, const Tensor& key, const Tensor& value,
+                     const Pass& pass) const {
+  const int64_t window = config.layers[static_cast<size_t>(index)].window;
+  const auto& states = pass.options.states;
+  if (states.empty()) {
+    return ops::attention(query, key, value, {}, {config.heads, config.kv_heads, config.head_dim, attention_scale(config),
+                                                  window, config.attention_softcap, true, pass.batch.offsets});
+  }
+  kernels::AttentionShape<float> shape;
+  shape.heads = config.heads;
+  shape.kv_heads = config.kv_heads;
+  shape.head_dim = config.head_dim;
+  shape.scale = static_cast<float>(attention_scale(config));
+  shape.window = window;
+  shape.softcap = static_cast<float>(config.attention_softcap);
+  std::vector<kernels::AttentionSequence<float>> sequences;
+  for (size_t s = 0; s < states.size(); ++s) {
+    const int64_t begin = pass.batch.offsets[s];
+    const int64_t count = pass.batch.offsets[s + 1] - begin;
+    const auto rows = states[s]->append(index, count);
+    const size_t bytes = static_cast<size_t>(count * key.cols()) * sizeof(float);
+    std::memcpy(rows.keys, key.data<float>() + begin * key.cols(), bytes);
+    std::memcpy(rows.values, value.data<float>() + begin * key.cols(), bytes);
+    sequences.push_back({begin, count, states[s]->keys(index), states[s]->values(index), states[s]->length() + count});
+  }
+  Tensor out = Tensor::empty(query.shape(), query.dtype());
+  Tensor lse = Tensor::empty({query.rows(), config.heads}, query.dtype());
+  kernels::attention_forward<float>(shape, sequences, query.data<float>(), out.data<float>(), lse.data<float>());
+  return out;
+}
+
+Tensor Block::attention(const DecoderConfig& config, const Tensor& x, const Pass& pass) const {
+  Tensor query;
+  Tensor key;
+  Tensor value;
+  if (config.fuses_qkv) {
+    const Tensor all = qkv.forward(x, pass.taps);
+    const int64_t q_width = config.heads * config.head_dim;
+    const int64_t kv_width = config.kv_heads * config.head_dim;
+    query = ops::columns(all, 0, q_width);
+    key = ops::columns(all, q_width, q_width + kv_width);
+    value = ops::columns(all, q_width + kv_width, q_width + 2 * kv_width);
+  } else {
+    query = q.forward(x, pass.taps);
+    key = k.forward(x, pass.taps);
+    value = v.forward(x, pass.taps);
+  }
+  if (config.qk_norm != QkNorm::kNone) {
+    query = ops::rms_norm(query, use(const_cast<Param&>(q_norm)), config.norm_epsilon, config.norm_shift);
+    key = ops::rms_norm(key, use(const_cast<Param&>(k_norm)), config.norm_epsilon, config.norm_shift);
+  }
+  const LayerConfig& layer = config.layers[static_cast<size_t>(index)];
+  if (layer.uses_rope) {
+    const auto& angles = pass.angles[static_cast<size_t>(layer.rope)];
+    query = ops::rope(query, config.head_dim, angles);
+    key = ops::rope(key, config.head_dim, angles);
+  }
+  return o.forward(attend(config, query, key, value, pass), pass.taps);
+}
+
+Tensor Block::mlp(const DecoderConfig& config, const Tensor& x, const Pass& pass) const {
+  if (config.fuses_gate_up) {
+    const Tensor both = gate_up.forward(x, pass.taps);
+    return down.forward(ops::swiglu(ops::columns(both, 0, config.ffn), ops::columns(both, config.ffn, 2 * config.ffn),
+                                    config.activation), pass.taps);
+  }
+  return down.forward(ops::swiglu(gate.forward(x, pass.taps), up.forward(x, pass.taps), config.activation), pass.taps);
+}
+
+Tensor Block::forward(const DecoderConfig& config, const Tensor& stream, const Pass& pass) const {
+  const auto norm = [&](const Tensor& x, const Param& weight) {
+    if (weight.name.empty()) return x;  // this placement has no norm here
+    return ops::rms_norm(x, use(const_cast<Param&>(weight)), config.norm_epsilon, config.norm_shift);
+  };
+  const auto add = [&](const Tensor& x, const Tensor& branch, const Site& site) {
+    const Tensor scaled = config.residual_scale != 1 ? ops::scale(branch, config.residual_scale) : branch;
+    return site.run_taps({}, ops::add(x, scaled), pass.taps);
+  };
+  const Tensor middle = add(stream, norm(attention(config, norm(stream, attn_norm), pass), attn_post_norm), attn_stream);
+  return add(middle, norm(mlp(config, norm(middle, mlp_norm), pass), mlp_post_norm), mlp_stream);
+}
+
+}  // namespace moxie::nn

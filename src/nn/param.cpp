@@ -1,0 +1,28 @@
+#include "nn/param.h"
+
+#include <cstring>
+
+#include "ops/tape.h"
+
+namespace moxie::nn {
+
+Tensor use(Param& param) {
+  ops::Tape* tape = ops::Tape::active();
+  if (tape == nullptr || !param.is_trainable) return param.value;
+  if (!param.gradient.defined()) param.gradient = Tensor::zeros(param.value.shape(), param.value.dtype());
+  return tape->leaf_into(param.value, param.gradient);
+}
+
+void zero_gradients(const ParamList& params) {
+  for (Param* param : params) {
+    if (param->gradient.defined()) std::memset(param->gradient.raw(), 0, param->gradient.bytes());
+  }
+}
+
+int64_t count_elements(const ParamList& params) {
+  int64_t total = 0;
+  for (const Param* param : params) total += param->value.count();
+  return total;
+}
+
+}  // namespace moxie::nn
