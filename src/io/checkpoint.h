@@ -5,9 +5,8 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <set>
 #include <vector>
-
-#include "base/json.h"
 
 namespace moxie::io {
 
@@ -18,7 +17,8 @@ struct CheckpointRef {
 
 class CheckpointStore {
  public:
-  // Creates the folder; removes orphaned temporaries and unpublished checkpoints of a crash.
+  // Creates the folder; removes orphaned temporaries and unpublished checkpoints of a crash. At
+  // least two are kept: the newest may turn out damaged. One process at a time writes to a folder.
   explicit CheckpointStore(std::filesystem::path folder, int keep = 2);
 
   // `fill` writes its files into the folder it is given; then all is synced, the manifest is
@@ -26,7 +26,8 @@ class CheckpointStore {
   // that is already there is left as it is. On failure the partial one is removed and the error
   // passes on.
   void save(int64_t step, const std::function<void(const std::filesystem::path&)>& fill);
-  // The newest valid one; a corrupt one on the way is renamed to <name>.corrupt and warned about.
+  // The newest valid one; a corrupt one on the way is renamed to <name>.corrupt and warned about,
+  // one that cannot be read is warned about and passed over.
   std::optional<CheckpointRef> newest();
   CheckpointRef require(int64_t step);      // throws kNotFound, or kCorruptData
   std::vector<CheckpointRef> list() const;  // published ones, by step
@@ -34,8 +35,13 @@ class CheckpointStore {
   std::optional<int64_t> best();            // a dangling pointer is warned about and cleared
 
  private:
+  std::filesystem::path path_of(int64_t step) const;
+  void publish(int64_t step, const std::filesystem::path& temporary);
+  void quarantine(const CheckpointRef& checkpoint, const char* reason) const;
+  void remove_older();
   std::filesystem::path folder_;
   int keep_;
+  std::set<int64_t> verified_;  // steps whose checksums this process has computed
 };
 
 }  // namespace moxie::io
