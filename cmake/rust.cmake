@@ -1,5 +1,5 @@
 # The Rust crate rust/moxie_text (tokenizers, minijinja) as an imported static library.
-# Cargo builds it inside the binary directory, from the pinned Cargo.lock.
+# Cargo builds it from the pinned Cargo.lock, once for all presets: it does not depend on them.
 find_program(CARGO_EXECUTABLE cargo HINTS $ENV{CARGO_HOME}/bin $ENV{HOME}/.cargo/bin NAMES cargo cargo-web)
 if(NOT CARGO_EXECUTABLE)
   message(FATAL_ERROR
@@ -9,7 +9,7 @@ if(NOT CARGO_EXECUTABLE)
 endif()
 
 set(MOXIE_RUST_DIR ${CMAKE_SOURCE_DIR}/rust/moxie_text)
-set(MOXIE_RUST_TARGET_DIR ${CMAKE_BINARY_DIR}/rust)
+set(MOXIE_RUST_TARGET_DIR ${CMAKE_SOURCE_DIR}/build/rust CACHE PATH "where cargo builds")
 set(MOXIE_RUST_LIBRARY ${MOXIE_RUST_TARGET_DIR}/release/libmoxie_text_rust.a)
 file(GLOB MOXIE_RUST_SOURCES CONFIGURE_DEPENDS ${MOXIE_RUST_DIR}/src/*.rs)
 
