@@ -14,6 +14,9 @@
 namespace moxie::recipes {
 namespace {
 
+using train::EvalMetrics;
+using train::StepMetrics;
+
 constexpr size_t kPoints = 500;  // of a curve; more cannot be seen
 
 std::string tile(std::string_view label, std::string_view value, bool is_main = false) {
@@ -34,6 +37,20 @@ int64_t trainable(const Report& report) {
   return sum;
 }
 
+std::string grouped(int64_t value) {  // 1013760 -> "1,013,760"
+  std::string digits = std::to_string(value);
+  for (auto at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3) {
+    digits.insert(static_cast<size_t>(at), ",");
+  }
+  return digits;
+}
+
+// "2026-01-31T12:04:20Z" -> "2026-01-31 12:04 UTC"
+std::string readable_time(const std::string& time) {
+  if (time.size() != 20 || time[10] != 'T') return time;
+  return time.substr(0, 10) + " " + time.substr(11, 5) + " UTC";
+}
+
 std::string tiles(const Report& report) {
   std::string text;
   for (const auto& [label, value] : report.facts) text += tile(label, value, true);
@@ -50,7 +67,7 @@ std::string tiles(const Report& report) {
     double peak = 0;
     for (const auto& step : report.steps) {
       speeds.push_back(step.tokens_per_second);
-      tokens = std::max(tokens, step.tokens);
+      tokens = std::max(tokens, static_cast<double>(step.tokens_seen));
       peak = std::max(peak, step.peak_rss_mib);
     }
     text += tile("final training loss", fmt::format("{:.4f}", report.steps.back().loss));
@@ -171,7 +188,7 @@ std::string sites_table(const Report& report) {
     text += fmt::format(
         "<tr><td><code>{}</code><td class=n>{}<td class=n>{}<td class=n>{:.1f}%<td class=bar><i "
         "style=\"width:{:.1f}%\"></i></tr>\n",
-        escape_html(family), count, parameters, share, share);
+        escape_html(family), count, grouped(parameters), share, share);
   }
   return text + "</table></div>\n";
 }
@@ -214,8 +231,9 @@ std::vector<Row> read_rows(const std::string& path, Read read) {
   return rows;
 }
 
-int64_t step_of(const Json& row) {
-  return static_cast<int64_t>(std::max(0.0, number_at(row, "step")));
+int64_t whole_at(const Json& row, const char* key) {
+  const auto found = row.find(key);
+  return found != row.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
 }
 
 }  // namespace
@@ -223,7 +241,7 @@ int64_t step_of(const Json& row) {
 std::string report_html(const Report& report) {
   std::string subtitle = report.method;
   for (const std::string& part :
-       {report.finished.empty() ? report.started : report.finished, report.out}) {
+       {readable_time(report.finished.empty() ? report.started : report.finished), report.out}) {
     if (!part.empty()) subtitle += (subtitle.empty() ? "" : " · ") + part;
   }
   if (report.status != "done") subtitle += " · " + report.status;
@@ -244,19 +262,26 @@ std::string report_html(const Report& report) {
 
 std::vector<StepMetrics> read_step_metrics(const std::string& metrics_jsonl) {
   return read_rows<StepMetrics>(metrics_jsonl, [](const Json& row) {
-    return StepMetrics{step_of(row),
-                       number_at(row, "loss"),
-                       number_at(row, "learning_rate"),
-                       number_at(row, "grad_norm"),
-                       number_at(row, "tokens"),
-                       number_at(row, "tokens_per_second"),
-                       number_at(row, "peak_rss_mib")};
+    StepMetrics metrics;
+    metrics.step = whole_at(row, "step");
+    metrics.loss = number_at(row, "loss");
+    metrics.learning_rate = number_at(row, "learning_rate");
+    metrics.grad_norm = number_at(row, "grad_norm");
+    metrics.tokens = whole_at(row, "tokens");
+    metrics.tokens_seen = whole_at(row, "tokens_seen");
+    metrics.seconds = number_at(row, "seconds");
+    metrics.tokens_per_second = number_at(row, "tokens_per_second");
+    metrics.peak_rss_mib = number_at(row, "peak_rss_mib");
+    return metrics;
   });
 }
 
 std::vector<EvalMetrics> read_eval_metrics(const std::string& eval_jsonl) {
   return read_rows<EvalMetrics>(eval_jsonl, [](const Json& row) {
-    return EvalMetrics{step_of(row), number_at(row, "loss")};
+    EvalMetrics metrics;
+    metrics.step = whole_at(row, "step");
+    metrics.loss = number_at(row, "loss");
+    return metrics;
   });
 }
 

@@ -8,19 +8,9 @@
 #include <vector>
 
 #include "base/json.h"
+#include "train/callback.h"
 
 namespace moxie::recipes {
-
-struct StepMetrics {  // a line of metrics.jsonl
-  int64_t step = 0;
-  double loss = 0, learning_rate = 0, grad_norm = 0;
-  double tokens = 0, tokens_per_second = 0, peak_rss_mib = 0;
-};
-
-struct EvalMetrics {  // a line of eval.jsonl
-  int64_t step = 0;
-  double loss = 0;
-};
 
 struct ReportSample {
   std::string prompt, expected, before, after;  // expected may be empty
@@ -39,8 +29,8 @@ struct Report {
   int64_t total_parameters = 0;
   std::vector<std::pair<std::string, std::string>>
       facts;  // further tiles: "exact match", "3% to 94%"
-  std::vector<StepMetrics> steps;
-  std::vector<EvalMetrics> evals;
+  std::vector<train::StepMetrics> steps;
+  std::vector<train::EvalMetrics> evals;
   std::vector<ReportSample> samples;
   std::vector<ReportSite> sites;
   Json config = Json::object();
@@ -49,7 +39,7 @@ struct Report {
 std::string report_html(const Report& report);
 
 // The metrics files of a run, for reports and tables. Missing files give empty lists.
-std::vector<StepMetrics> read_step_metrics(const std::string& metrics_jsonl);
-std::vector<EvalMetrics> read_eval_metrics(const std::string& eval_jsonl);
+std::vector<train::StepMetrics> read_step_metrics(const std::string& metrics_jsonl);
+std::vector<train::EvalMetrics> read_eval_metrics(const std::string& eval_jsonl);
 
 }  // namespace moxie::recipes

@@ -29,8 +29,8 @@ button{border:1px solid var(--line);background:var(--card);color:var(--soft);bor
 padding:6px 12px;font:inherit;font-size:13px;cursor:pointer}
 .card{background:var(--card);border:1px solid var(--line);border-radius:12px;
 box-shadow:var(--shadow)}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:12px}
-.tile{padding:14px 16px}
+.tiles{display:flex;flex-wrap:wrap;gap:12px}
+.tile{padding:14px 16px;flex:1 1 170px}
 .tile b{display:block;font-size:22px;line-height:1.25;font-weight:650;letter-spacing:-.02em;
 overflow-wrap:anywhere}
 .tile span{color:var(--soft);font-size:13px}
@@ -86,7 +86,7 @@ background:var(--accent);min-width:2px}
 Consolas,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere;min-width:0}
 footer{margin-top:32px;color:var(--soft);font-size:13px}
 @media(max-width:560px){main{padding:20px 12px 32px}h1{font-size:21px}.wide .plot{height:200px}
-.tiles{grid-template-columns:1fr 1fr}.legend{margin-left:0;width:100%}.key:first-child{margin-left:0}
+.tile{flex-basis:130px;padding:12px}.tile b{font-size:19px}.legend{margin-left:0;width:100%}.key:first-child{margin-left:0}
 th,td{padding:7px 10px}}
 @media print{button{display:none}.card{box-shadow:none;break-inside:avoid}}
 )css";

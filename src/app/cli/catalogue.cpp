@@ -1,17 +1,28 @@
 #include "app/cli/catalogue.h"
 
+#include "data/shape.h"
+#include "models/architecture.h"
+#include "optim/optimizer.h"
+#include "optim/schedule.h"
 #include "quant/format.h"
 
 namespace moxie::cli {
+namespace {
+
+template <class T>
+CatalogueTable table_of(std::string kind, Table<T> table) {
+  CatalogueTable listed{std::move(kind), {}};
+  for (const auto& row : table)
+    listed.rows.push_back({std::string(row.name), std::string(row->summary)});
+  return listed;
+}
+
+}  // namespace
 
 std::vector<CatalogueTable> catalogue() {
-  std::vector<CatalogueTable> tables;
-  CatalogueTable formats{"formats", {}};
-  for (const auto& row : quant::formats()) {
-    formats.rows.push_back({std::string(row.name), row->summary});
-  }
-  tables.push_back(std::move(formats));
-  return tables;
+  return {table_of("architectures", models::architectures()),
+          table_of("optimizers", optim::optimizers()), table_of("schedules", optim::schedules()),
+          table_of("shapes", data::shape_table()), table_of("formats", quant::formats())};
 }
 
 }  // namespace moxie::cli

@@ -10,6 +10,7 @@
 #include "base/files.h"
 #include "base/text_util.h"
 #include "base/threads.h"
+#include "io/hub.h"
 
 namespace moxie::cli {
 namespace {
@@ -72,6 +73,7 @@ Json examine() {
           {"caches", cache_sizes()},
           {"memory_bytes", memory_kib("MemTotal:") * 1024},
           {"available_bytes", memory_kib("MemAvailable:") * 1024},
+          {"models_folder", io::models_folder().string()},
           {"cache_folder", cache_folder().string()},
           {"data_folder", data_folder().string()}};
 }

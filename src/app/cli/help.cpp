@@ -100,12 +100,13 @@ std::string overview(const Terminal& terminal) {
     text += "  " + terminal.cyan(line) + "\n";
   }
   for (const Group group : {Group::kTrain, Group::kUse, Group::kFiles, Group::kHouse}) {
-    text += "\n" + terminal.bold(title_of(group)) + "\n";
+    std::string rows;
     for (const auto& verb : verbs()) {
       if (verb->group != group) continue;
       const std::string pad(static_cast<size_t>(14 - display_width(verb.name)), ' ');
-      text += "  " + terminal.green(verb.name) + pad + std::string(verb->summary) + "\n";
+      rows += "  " + terminal.green(verb.name) + pad + std::string(verb->summary) + "\n";
     }
+    if (!rows.empty()) text += "\n" + terminal.bold(title_of(group)) + "\n" + rows;
   }
   return text + "\nmoxie VERB shows examples, moxie VERB --help every flag.\n";
 }

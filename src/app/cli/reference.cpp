@@ -110,13 +110,13 @@ std::string commands_markdown() {
       "codes: "
       "0 done, 1 failed, 2 the command was wrong, 130 interrupted.\n\n";
   for (const Group group : kGroups) {
-    text += fmt::format("**{}**\n\n", title_of(group));
+    std::string rows;
     for (const auto& verb : verbs()) {
       if (verb->group == group) {
-        text += fmt::format("- [{}](#{}): {}\n", verb.name, anchor(verb.name), verb->summary);
+        rows += fmt::format("- [{}](#{}): {}\n", verb.name, anchor(verb.name), verb->summary);
       }
     }
-    text += "\n";
+    if (!rows.empty()) text += fmt::format("**{}**\n\n{}\n", title_of(group), rows);
   }
   text +=
       "## Flags of every verb\n\n| option | kind | default | limits | what it is |\n"

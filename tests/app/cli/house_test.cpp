@@ -80,7 +80,8 @@ TEST(House, CompletionScriptsAreAcceptedByTheirShell) {
 }
 
 TEST(House, BashCompletesVerbsFlagsAndChoices) {
-  const std::string script = write_temporary("complete.bash", run_moxie({"completions", "bash"}).out);
+  const std::string script =
+      write_temporary("complete.bash", run_moxie({"completions", "bash"}).out);
   const auto complete = [&](const std::string& words, int index) {
     const std::string out = testing::home() + "/completed";
     const std::string command = "bash -c 'source " + script + "; COMP_WORDS=(" + words +

@@ -69,7 +69,8 @@ Ran run_moxie(const std::vector<std::string>& words, const RunOptions& options) 
   static int serial = 0;
   const std::string files = home() + "/run" + std::to_string(serial++);
   std::ofstream(files + ".in", std::ios::binary) << options.input;
-  std::vector<std::string> environment = {"HOME=" + home(), std::string("PATH=") + std::getenv("PATH")};
+  std::vector<std::string> environment = {"HOME=" + home(),
+                                          std::string("PATH=") + std::getenv("PATH")};
   environment.insert(environment.end(), options.environment.begin(), options.environment.end());
   const Stopwatch watch;
   const pid_t child = ::fork();

@@ -16,10 +16,12 @@ struct RunOptions {
   std::string input;                     // given on standard input
 };
 
-// `words` as the shell would pass them. The child sees only PATH, a HOME in `home()`, and what is given.
+// `words` as the shell would pass them. The child sees only PATH, a HOME in `home()`, and what is
+// given.
 Ran run_moxie(const std::vector<std::string>& words, const RunOptions& options = {});
 
-std::string home();                           // a folder of this test run, removed at its end
-std::string write_temporary(const std::string& name, const std::string& text);  // its path in home()
+std::string home();  // a folder of this test run, removed at its end
+std::string write_temporary(const std::string& name,
+                            const std::string& text);  // its path in home()
 
 }  // namespace moxie::cli::testing

@@ -47,7 +47,7 @@ TEST(Words, PositionalsNameOptionsAndTheRestIsAList) {
       for (const auto& option : options) {
         if (option.name != positional.name) continue;
         is_known = true;
-        if (positional.takes_rest) EXPECT_EQ(type_name(option), "list") << verb.name;
+        EXPECT_TRUE(!positional.takes_rest || type_name(option) == "list") << verb.name;
       }
       EXPECT_TRUE(is_known) << verb.name << " " << positional.name;
     }
@@ -91,7 +91,8 @@ TEST(Words, WrongValuesNameFlagAndLimits) {
 TEST(Words, AFlagBeatsItsEnvironmentVariable) {
   const auto from_environment = run_moxie({"doctor", "--json"}, {{"MOXIE_THREADS=1"}, ""});
   EXPECT_EQ(parse_json(from_environment.out, "doctor")["threads"], 1);
-  const auto from_flag = run_moxie({"doctor", "--json", "--threads", "2"}, {{"MOXIE_THREADS=1"}, ""});
+  const auto from_flag =
+      run_moxie({"doctor", "--json", "--threads", "2"}, {{"MOXIE_THREADS=1"}, ""});
   EXPECT_EQ(parse_json(from_flag.out, "doctor")["threads"], 2);
   const auto wrong = run_moxie({"doctor"}, {{"MOXIE_JSON=perhaps"}, ""});
   EXPECT_EQ(wrong.code, 2);
