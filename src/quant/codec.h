@@ -7,6 +7,7 @@
 // MOXIE_ISA allows, vectorised by the compiler, or as decode_block_avx2 (codec_avx2.h) if the codec
 // has one; decode_scalar<Codec> is the reference. All give the same bits: the folder is compiled
 // with -ffp-contract=off.
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -45,6 +46,23 @@ void store(std::byte* dst, T value) {
 
 [[gnu::always_inline]] inline float load_half(const std::byte* src) {
   return half_to_float(load<uint16_t>(src));
+}
+
+// What encoders share. The element of largest magnitude, the first of equals:
+inline float extreme(const float* x, int n) {
+  float most = 0;
+  for (int i = 0; i < n; ++i) {
+    if (std::fabs(x[i]) > std::fabs(most)) most = x[i];
+  }
+  return most;
+}
+// Truncated and held to 0..most; NaN becomes 0.
+inline int code_of(float x, int most) {
+  if (!(x > 0)) return 0;
+  return x < static_cast<float>(most) ? static_cast<int>(x) : most;
+}
+inline float ratio(float x, float unit) {
+  return unit != 0 ? x / unit : 0;
 }
 
 template <class Codec>

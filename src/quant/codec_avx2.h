@@ -18,6 +18,10 @@ MOXIE_AVX2 __m256 half(const std::byte* src) {  // an f16, in all lanes
   return _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(bits)));
 }
 
+MOXIE_AVX2 __m256 times(__m256 d, int scale) {
+  return _mm256_mul_ps(d, _mm256_set1_ps(static_cast<float>(scale)));
+}
+
 MOXIE_AVX2 __m128i bytes16(const std::byte* src) {
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(src));
 }
@@ -61,6 +65,12 @@ MOXIE_AVX2 __m128i high_nibbles(__m128i q) {
 // 32 elements out of 16 bytes: the low nibbles, then the high ones.
 MOXIE_AVX2 __m256i nibbles32(__m128i q) {
   return _mm256_set_m128i(high_nibbles(q), low_nibbles(q));
+}
+
+// levels[q] for 32 codes below 16.
+MOXIE_AVX2 __m256i lookup(const int8_t* levels, __m256i q) {
+  const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(levels));
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), q);
 }
 
 }  // namespace moxie::quant::avx2

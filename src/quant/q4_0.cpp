@@ -1,6 +1,3 @@
-#include <algorithm>
-#include <cmath>
-
 #include "quant/codec.h"
 #include "quant/format.h"
 #include "tensor/dtype.h"
@@ -28,23 +25,15 @@ struct Q4_0 {
 #endif
 };
 
-int nibble(float x, float inverse) {
-  return std::clamp(static_cast<int>(x * inverse + 8.5f), 0, 15);
-}
-
 void encode(const float* src, std::byte* dst, int64_t n) noexcept {
   for (int64_t b = 0; b < n / 32; ++b, src += 32, dst += Q4_0::kBytes) {
     // The element of largest magnitude gets code 0, the one end of the range that reaches 8 steps.
-    float extreme = 0;
-    for (int i = 0; i < 32; ++i) {
-      if (std::fabs(src[i]) > std::fabs(extreme)) extreme = src[i];
-    }
-    const float d = extreme / -8.0f;
+    const float d = extreme(src, 32) / -8.0f;
     const float inverse = d != 0 ? 1.0f / d : 0.0f;
     store(dst, to_float16(d).bits);
     for (int i = 0; i < 16; ++i) {
-      const int low = nibble(src[i], inverse);
-      const int high = nibble(src[16 + i], inverse);
+      const int low = code_of(src[i] * inverse + 8.5f, 15);
+      const int high = code_of(src[16 + i] * inverse + 8.5f, 15);
       store(dst + 2 + i, static_cast<uint8_t>(low | high << 4));
     }
   }

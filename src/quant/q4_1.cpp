@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 
 #include "quant/codec.h"
 #include "quant/format.h"
@@ -36,11 +35,10 @@ void encode(const float* src, std::byte* dst, int64_t n) noexcept {
     const float inverse = d != 0 ? 1.0f / d : 0.0f;
     store(dst, to_float16(d).bits);
     store(dst + 2, to_float16(m).bits);
-    const auto code = [&](float x) {
-      return std::clamp(static_cast<int>((x - m) * inverse + 0.5f), 0, 15);
-    };
     for (int i = 0; i < 16; ++i) {
-      store(dst + 4 + i, static_cast<uint8_t>(code(src[i]) | code(src[16 + i]) << 4));
+      const int low_code = code_of((src[i] - m) * inverse + 0.5f, 15);
+      const int high_code = code_of((src[16 + i] - m) * inverse + 0.5f, 15);
+      store(dst + 4 + i, static_cast<uint8_t>(low_code | high_code << 4));
     }
   }
 }

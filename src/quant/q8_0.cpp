@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cmath>
 
 #include "quant/codec.h"
@@ -27,13 +26,12 @@ struct Q8_0 {
 
 void encode(const float* src, std::byte* dst, int64_t n) noexcept {
   for (int64_t b = 0; b < n / 32; ++b, src += 32, dst += Q8_0::kBytes) {
-    float most = 0;
-    for (int i = 0; i < 32; ++i) most = std::max(most, std::fabs(src[i]));
-    const float d = most / 127.0f;
+    const float d = std::fabs(extreme(src, 32)) / 127.0f;
     const float inverse = d > 0 ? 1.0f / d : 0.0f;
     store(dst, to_float16(d).bits);
     for (int i = 0; i < 32; ++i) {
-      store(dst + 2 + i, static_cast<int8_t>(std::lround(src[i] * inverse)));
+      store(dst + 2 + i,
+            static_cast<int8_t>(code_of(std::round(src[i] * inverse) + 127.0f, 254) - 127));
     }
   }
 }
@@ -45,7 +43,7 @@ const QuantFormat q8_0_entry{.summary = "8 bits, a scale per 32",
                              .block = Q8_0::kBlock,
                              .bytes = Q8_0::kBytes,
                              .gguf_type = 8,
-                             .max_rmse = 0.007,
+                             .max_rmse = 0.0058,
                              .is_writable = true,
                              .decode = decode<Q8_0>,
                              .encode = encode};
