@@ -76,7 +76,7 @@ tr:first-child th,tr:first-child td{border-top:0}
 th{font-weight:600;color:var(--soft);font-size:13px}
 td.n,th.n{text-align:right;white-space:nowrap}
 td code{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;
-overflow-wrap:anywhere}
+white-space:nowrap}
 td.bar{width:30%;min-width:80px}td.bar i{display:block;height:8px;border-radius:4px;
 background:var(--accent);min-width:2px}
 .config{columns:320px;column-gap:0}
@@ -85,7 +85,7 @@ background:var(--accent);min-width:2px}
 .config code{margin-left:auto;text-align:right;font:13px/1.6 ui-monospace,SFMono-Regular,Menlo,
 Consolas,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere;min-width:0}
 footer{margin-top:32px;color:var(--soft);font-size:13px}
-@media(max-width:560px){main{padding:20px 12px 32px}h1{font-size:21px}.wide .plot{height:200px}
+@media(max-width:560px){main{padding:20px 12px 32px}td.bar,th:last-child:empty{display:none}h1{font-size:21px}.wide .plot{height:200px}
 .tile{flex-basis:130px;padding:12px}.tile b{font-size:19px}.legend{margin-left:0;width:100%}.key:first-child{margin-left:0}
 th,td{padding:7px 10px}}
 @media print{button{display:none}.card{box-shadow:none;break-inside:avoid}}
