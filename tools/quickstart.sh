@@ -24,7 +24,7 @@ train() {
 }
 
 step "installing what is missing" tools/setup.sh
-step "building" tools/build.sh release
+step "building" tools/build.sh release "$(nproc)" moxie
 model=$(tools/fetch_model.sh)
 mkdir -p "$out"
 
