@@ -1,11 +1,23 @@
 #include "quant/weight.h"
 
+#include <map>
+#include <mutex>
+#include <utility>
 #include <vector>
 
+#include "base/cpu.h"
 #include "base/threads.h"
 #include "kernels/gemm.h"
+#include "kernels/onednn.h"
 
 namespace moxie::quant {
+
+struct PackedCopies {
+  std::mutex guard;
+  std::unique_ptr<const kernels::PackedMatrix> forward, backward;
+  std::map<std::pair<int64_t, int64_t>, std::shared_ptr<PackedCopies>> slices;
+};
+
 namespace {
 
 const Named<QuantFormat>& format_of(DType dtype) {
@@ -42,6 +54,22 @@ const float* factor(const Weight& w, const float* x, int64_t count, std::vector<
   return storage.data();
 }
 
+bool runs_packed(const Weight& w, int64_t n) {
+  return w.compute() == Compute::kBF16 && n > kernels::kFewRows && bf16_is_native();
+}
+
+const kernels::PackedMatrix& packed(const Weight& w, PackedCopies& copies, bool is_forward) {
+  const std::lock_guard<std::mutex> lock(copies.guard);
+  auto& copy = is_forward ? copies.forward : copies.backward;
+  if (copy == nullptr) {
+    const int64_t k = is_forward ? w.cols() : w.rows();
+    const int64_t n = is_forward ? w.rows() : w.cols();
+    copy = std::make_unique<const kernels::PackedMatrix>(k, n, rows_of(w), is_forward,
+                                                         kernels::PackedMatrix::Type::kBF16);
+  }
+  return *copy;
+}
+
 std::vector<double> decoded_in_double(const Weight& w) {
   const Tensor values = w.decode();
   return {values.data<float>(), values.data<float>() + values.count()};
@@ -51,7 +79,12 @@ std::vector<double> decoded_in_double(const Weight& w) {
 
 Weight::Weight(const Named<QuantFormat>& format, int64_t rows, int64_t cols, const std::byte* bytes,
                std::shared_ptr<const void> owner)
-    : format_(&format), rows_(rows), cols_(cols), bytes_(bytes), owner_(std::move(owner)) {
+    : format_(&format),
+      rows_(rows),
+      cols_(cols),
+      bytes_(bytes),
+      owner_(std::move(owner)),
+      packed_(std::make_shared<PackedCopies>()) {
   if (cols % format->block != 0) {
     fail(ErrorCode::kInvalidArgument, "weight",
          "{} columns are not a multiple of {}'s block of {}; store this matrix in another format",
@@ -96,16 +129,22 @@ Weight Weight::slice_rows(int64_t begin, int64_t end) const {
   Weight slice = *this;
   slice.bytes_ += begin * row_bytes(*format_->entry, cols_);
   slice.rows_ = end - begin;
+  const std::lock_guard<std::mutex> lock(packed_->guard);
+  auto& copies = packed_->slices[{begin, end}];
+  if (copies == nullptr) copies = std::make_shared<PackedCopies>();
+  slice.packed_ = copies;
   return slice;
 }
 
 void Weight::matmul(const float* x, int64_t n, float* y, bool accumulate) const {
+  if (runs_packed(*this, n)) return packed(*this, *packed_, true).multiply(x, n, y, accumulate);
   std::vector<float> storage;
   x = factor(*this, x, n * cols_, storage);
   kernels::gemm_nt(n, rows_, cols_, x, rows_of(*this), y, accumulate);
 }
 
 void Weight::matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate) const {
+  if (runs_packed(*this, n)) return packed(*this, *packed_, false).multiply(dy, n, dx, accumulate);
   std::vector<float> storage;
   dy = factor(*this, dy, n * rows_, storage);
   kernels::gemm_nn(n, cols_, rows_, dy, rows_of(*this), dx, accumulate);

@@ -16,6 +16,8 @@ namespace moxie::quant {
 
 enum class Compute { kF32, kBF16 };
 
+struct PackedCopies;  // of a weight and of its slices, for CPUs that multiply bf16 natively
+
 class Weight {
  public:
   Weight() = default;
@@ -52,6 +54,7 @@ class Weight {
   const std::byte* bytes_ = nullptr;
   std::shared_ptr<const void> owner_;
   Compute compute_ = Compute::kF32;
+  std::shared_ptr<PackedCopies> packed_;  // made on first use, shared by copies
 };
 
 }  // namespace moxie::quant

@@ -69,6 +69,42 @@ TEST(Weight, ProductsEqualTheDoubleReferenceForEveryWritableFormat) {
   EXPECT_GE(seen, 6);
 }
 
+// The one meaning of compute bf16, whether the CPU has it or it is emulated.
+TEST(Weight, ComputeBF16RoundsBothFactors) {
+  Weight w = encoded(require_row(formats(), "format", "q8_0"), 33, 64, 11);
+  w.set_compute(Compute::kBF16);
+  const Weight slice = w.slice_rows(8, 30);
+  const Tensor dense = w.decode();
+  const auto rounded = [](float x) { return double(to_float(to_bfloat16(x))); };
+  for (const int64_t n : {2, 9}) {
+    const auto x = normals(n * 64, 12);
+    const auto dy = normals(n * 33, 13);
+    std::vector<float> y(size_t(n * 33)), part(size_t(n * 22)), dx(size_t(n * 64));
+    w.matmul(x.data(), n, y.data());
+    slice.matmul(x.data(), n, part.data());
+    w.matmul_transposed(dy.data(), n, dx.data());
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t r = 0; r < 33; ++r) {
+        double sum = 0;
+        for (int64_t c = 0; c < 64; ++c) {
+          sum += rounded(x[size_t(i * 64 + c)]) * rounded(dense.data<float>()[r * 64 + c]);
+        }
+        EXPECT_NEAR(y[size_t(i * 33 + r)], sum, 2e-5);
+        if (r >= 8 && r < 30) {
+          EXPECT_NEAR(part[size_t(i * 22 + r - 8)], sum, 2e-5);
+        }
+      }
+      for (int64_t c = 0; c < 64; ++c) {
+        double sum = 0;
+        for (int64_t r = 0; r < 33; ++r) {
+          sum += rounded(dy[size_t(i * 33 + r)]) * rounded(dense.data<float>()[r * 64 + c]);
+        }
+        EXPECT_NEAR(dx[size_t(i * 64 + c)], sum, 2e-5);
+      }
+    }
+  }
+}
+
 TEST(Weight, SliceSharesBytesAndRows) {
   const Weight w = encoded(require_row(formats(), "format", "q4_1"), 10, 64, 3);
   const Weight slice = w.slice_rows(4, 7);
