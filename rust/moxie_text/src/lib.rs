@@ -2,10 +2,18 @@
 //! `tokenizer` or `template` inside `contain`, and delivers.
 #![allow(clippy::missing_safety_doc)] // the contract of every function here is moxie_text.h
 
+mod budget;
+mod call;
 mod error;
 mod ffi;
+mod filters;
+mod functions;
 mod gguf_vocab;
+mod metering;
+mod methods;
+mod operators;
 mod pre_tokenizers;
+mod python;
 mod sentencepiece;
 mod template;
 mod tokenizer;
