@@ -1,0 +1,338 @@
+#include "recipes/tune.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/text_util.h"
+#include "data/dataset.h"
+#include "data/preview.h"
+#include "data/reader.h"
+#include "infer/generate.h"
+#include "models/save_hf.h"
+#include "recipes/config.h"
+#include "recipes/report.h"
+#include "recipes/runs.h"
+#include "recipes/tune_plan.h"
+#include "recipes/workbench.h"
+#include "train/causal_lm.h"
+#include "train/stop_signal.h"
+#include "train/trainer.h"
+
+namespace moxie::recipes {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kFull = "full";
+
+class DatasetSource : public train::SampleSource {
+ public:
+  DatasetSource(const data::Dataset& dataset, uint64_t seed, bool is_shuffled)
+      : dataset_(dataset), seed_(seed), is_shuffled_(is_shuffled) {}
+  int64_t size() const override { return dataset_.size(); }
+  const data::Sample& sample(int64_t index) const override { return dataset_[index]; }
+  std::vector<int64_t> order(int64_t epoch) const override { return dataset_.epoch_order(epoch, seed_, is_shuffled_); }
+  std::string fingerprint() const override {
+    return dataset_.fingerprint() + fmt::format("/{}/{}", seed_, is_shuffled_ ? "shuffled" : "in order");
+  }
+
+ private:
+  const data::Dataset& dataset_;
+  uint64_t seed_;
+  bool is_shuffled_;
+};
+
+void check_options(const TuneOptions& options) {
+  const auto need = [](const std::string& value, const char* what) {
+    if (value.empty()) fail(ErrorCode::kInvalidArgument, "tune", "{} is missing", what);
+  };
+  need(options.model, "the model: a GGUF file, a folder or a pulled name");
+  if (options.data.empty()) fail(ErrorCode::kInvalidArgument, "tune", "no data was given; add --data FILE");
+  if (!options.dry_run) need(options.out, "--out DIR, where the result goes");
+  if (!options.eval.empty() && options.eval_split > 0) {
+    fail(ErrorCode::kInvalidArgument, "tune", "--eval and --eval-split were both given; choose one");
+  }
+  if (options.method == kFull && !options.init_adapter.empty()) {
+    fail(ErrorCode::kInvalidArgument, "tune", "--init-adapter needs an adapter method; merge it first, or drop --method full");
+  }
+}
+
+// Everything a run holds, set up once for a dry run and for a real one.
+struct Bench {
+  models::Model model;
+  std::unique_ptr<adapt::Attachment> adapter;
+  nn::ParamList params;
+  data::Dataset data, held_out;
+  bool has_held_out = false;
+};
+
+Bench set_up(TuneOptions& options) {
+  Bench bench;
+  Workbench opened = open_workbench(options.model, "", options.dtype);
+  bench.model = std::move(opened.model);
+  data::EncodeOptions encoding;
+  encoding.max_length = options.max_length;
+  encoding.loss_on = options.loss_on;
+  const int64_t context = bench.model.decoder->config().max_positions;
+  if (encoding.max_length == 0 || encoding.max_length > context) encoding.max_length = context;
+  const data::Encoder encoder = make_encoder(bench.model, encoding);
+  if (const std::string warning = encoder.template_warning(); !warning.empty()) spdlog::warn("{}", warning);
+  const data::ReadOptions reading{options.format, options.skip_bad};
+  std::vector<data::DataFile> files;
+  for (const std::string& text : options.data) files.push_back(data::parse_data_file(text));
+  bench.data = data::Dataset::load(files, encoder, reading);
+  if (!options.eval.empty()) {
+    bench.held_out = data::Dataset::load({{options.eval, 1.0}}, encoder, reading);
+  } else if (options.eval_split > 0) {
+    bench.held_out = bench.data.split_off(options.eval_split, static_cast<uint64_t>(options.train.seed));
+  }
+  bench.has_held_out = bench.held_out.size() > 0;
+  if (options.method == kFull) {
+    bench.model.decoder->make_trainable();
+    bench.params = bench.model.decoder->params();
+  } else {
+    const auto seed = static_cast<uint64_t>(options.train.seed);
+    const adapt::TargetOptions targets{options.targets, options.exclude, options.layers};
+    bench.adapter = options.init_adapter.empty()
+                        ? adapt::Attachment::create(bench.model, options.method, std::move(options.methods.at(options.method)), targets, seed)
+                        : adapt::Attachment::load(bench.model, options.init_adapter);
+    bench.params = bench.adapter->params();
+  }
+  return bench;
+}
+
+Json statistics_json(const Bench& bench) {
+  Json json = {{"train", data::to_json(bench.data.total())}};
+  if (bench.has_held_out) json["eval"] = data::to_json(bench.held_out.total());
+  return json;
+}
+
+MemoryPlan memory_of(const TuneOptions& options, Bench& bench) {
+  MemoryInputs inputs;
+  int64_t longest = 0;
+  int64_t total = 0;
+  for (int64_t i = 0; i < bench.data.size(); ++i) {
+    const auto count = static_cast<int64_t>(bench.data[i].tokens.size());
+    longest = std::max(longest, count);
+    total += count;
+  }
+  const int64_t average = total / std::max<int64_t>(1, bench.data.size());
+  const int64_t a_batch = average * std::min(options.train.batch_size * options.train.accumulate, bench.data.size());
+  inputs.micro_tokens = std::max(longest, std::min(options.train.micro_tokens, a_batch));
+  inputs.learnt_share = inputs.micro_tokens;
+  inputs.recomputes = options.recompute;
+  inputs.trains_base = options.method == kFull;
+  return plan_memory(*bench.model.decoder, bench.params, inputs);
+}
+
+// Seconds a token takes, forward and backward, measured on samples of up to `limit` tokens.
+double measured_seconds_a_token(Bench& bench, bool recomputes, int64_t limit) {
+  std::vector<const data::Sample*> samples;
+  int64_t tokens = 0;
+  for (int64_t i = 0; i < bench.data.size() && tokens < limit; ++i) {
+    samples.push_back(&bench.data[i]);
+    tokens += static_cast<int64_t>(bench.data[i].tokens.size());
+  }
+  train::CausalLm objective(*bench.model.decoder, bench.params, recomputes);
+  objective.forward_backward(samples, 1, 0, true);  // the first touches the file's pages and warms caches
+  const Stopwatch clock;
+  objective.forward_backward(samples, 1, 0, true);
+  const double seconds = clock.seconds();
+  nn::zero_gradients(bench.params);
+  return seconds / static_cast<double>(std::max<int64_t>(1, tokens));
+}
+
+Json dry_run(const TuneOptions& options, Bench& bench) {
+  Json json = {{"dry_run", true}, {"method", options.method}, {"data", statistics_json(bench)},
+               {"trainable_parameters", nn::count_elements(bench.params)}};
+  Json sites = Json::array();
+  for (const auto& [site, count] : elements_by_site(bench.params)) sites.push_back({{"site", site}, {"parameters", count}});
+  json["sites"] = sites;
+  json["memory"] = to_json(memory_of(options, bench));
+  Json samples = Json::array();
+  const auto& tokenizer = bench.model.tokenizer();
+  for (int64_t i = 0; i < std::min<int64_t>(2, bench.data.size()); ++i) {
+    const data::Sample& sample = bench.data[i];
+    const auto decode = [&](const std::vector<int32_t>& ids) { return tokenizer.decode(ids, false); };
+    samples.push_back({{"tokens", sample.tokens}, {"learnt", sample.is_learnt},
+                       {"plain", data::preview(sample, decode, false)}, {"coloured", data::preview(sample, decode, true)}});
+  }
+  json["samples"] = samples;
+  const double epochs = options.train.steps > 0
+                            ? static_cast<double>(options.train.steps * options.train.batch_size * options.train.accumulate) /
+                                  static_cast<double>(std::max<int64_t>(1, bench.data.size()))
+                            : options.train.epochs;
+  const double tokens = epochs * static_cast<double>(bench.data.total().tokens);
+  json["tokens"] = static_cast<int64_t>(tokens);
+  json["predicted_seconds"] = tokens * measured_seconds_a_token(bench, options.recompute, 256);
+  return json;
+}
+
+struct SampleAnswers {
+  std::vector<data::Prompt> prompts;
+  std::vector<std::string> before;
+};
+
+std::vector<std::string> answer_all(const models::Model& model, const std::vector<data::Prompt>& prompts) {
+  if (prompts.empty()) return {};
+  std::vector<std::vector<int32_t>> tokens;
+  for (const data::Prompt& prompt : prompts) tokens.push_back(prompt.tokens);
+  infer::GenerateOptions options;
+  options.max_tokens = 64;
+  std::vector<std::string> answers;
+  for (auto& generation : infer::generate_batch(model, tokens, options, 8)) answers.push_back(std::move(generation.text));
+  return answers;
+}
+
+SampleAnswers answers_before(const TuneOptions& options, const Bench& bench) {
+  SampleAnswers samples;
+  if (options.samples == 0) return samples;
+  const data::Encoder encoder = make_encoder(bench.model, {});
+  const std::string path = options.eval.empty() ? data::parse_data_file(options.data.front()).path.string() : options.eval;
+  data::Reader reader(path, {options.format, options.skip_bad});
+  while (static_cast<int64_t>(samples.prompts.size()) < options.samples) {
+    auto record = reader.next();
+    if (!record) break;
+    if (record->kind == data::Record::Kind::kText) break;  // plain text has no question to answer
+    samples.prompts.push_back(encoder.prompt(*record));
+  }
+  samples.before = answer_all(bench.model, samples.prompts);
+  return samples;
+}
+
+// Facts of the run besides the loop's own: what must be equal to resume.
+train::Facts facts_of(const TuneOptions& options, const Bench& bench) {
+  train::Facts facts = {{"model", bench.model.path.string()}, {"method", options.method}, {"dtype", options.dtype},
+                        {"trainable parameters", std::to_string(nn::count_elements(bench.params))}};
+  if (bench.adapter) {
+    Json config = bench.adapter->method().to_peft_config();
+    facts["adapter"] = config.dump();
+  }
+  return facts;
+}
+
+void save_result(const Bench& bench, const fs::path& out) {
+  if (bench.adapter) {
+    bench.adapter->save(out);
+  } else {
+    models::save_hf(bench.model, out);
+  }
+}
+
+void write_report(const TuneOptions& options, const Bench& bench, const SampleAnswers& samples, const train::TrainResult& result,
+                  const std::string& started, const Json& config) {
+  Report report;
+  report.model = bench.model.path.filename().string();
+  report.method = options.method;
+  report.out = options.out;
+  report.status = std::string(train::to_string(result.outcome));
+  report.started = started;
+  report.finished = utc_timestamp();
+  report.seconds = result.seconds;
+  report.total_parameters = nn::count_elements(bench.params);
+  report.steps = read_step_metrics((fs::path(options.out) / "metrics.jsonl").string());
+  report.evals = read_eval_metrics((fs::path(options.out) / "eval.jsonl").string());
+  for (const auto& [site, count] : elements_by_site(bench.params)) report.sites.push_back({site, count});
+  const auto after = answer_all(bench.model, samples.prompts);
+  for (size_t i = 0; i < samples.prompts.size(); ++i) {
+    report.samples.push_back({samples.prompts[i].text, samples.prompts[i].answer, samples.before[i], after[i]});
+  }
+  report.config = config;
+  write_file_atomically(fs::path(options.out) / "report.html", report_html(report));
+}
+
+Json summary_of(const TuneOptions& options, const Bench& bench, const train::TrainResult& result) {
+  Json json = {{"outcome", train::to_string(result.outcome)}, {"out", options.out}, {"steps", result.step},
+               {"total_steps", result.total_steps}, {"tokens", result.tokens_seen}, {"seconds", result.seconds},
+               {"trainable_parameters", nn::count_elements(bench.params)},
+               {"peak_rss_mib", static_cast<double>(peak_rss_bytes()) / (1 << 20)}, {"data", statistics_json(bench)}};
+  if (result.last_loss) json["loss"] = *result.last_loss;
+  if (result.best_loss) json["best_eval_loss"] = *result.best_loss;
+  if (result.best_step) json["best_step"] = *result.best_step;
+  return json;
+}
+
+}  // namespace
+
+TuneOptions::TuneOptions() {
+  for (const auto& row : adapt::methods()) methods[std::string(row.name)] = row->create();
+  for (const auto& row : optim::optimizers()) optimizers[std::string(row.name)] = row->create();
+}
+
+std::vector<std::string> TuneOptions::method_names() {
+  auto names = names_of(adapt::methods());
+  names.emplace_back(kFull);
+  return names;
+}
+
+TuneResult tune(TuneOptions& options, train::Callback* callback) {
+  check_options(options);
+  const auto listed = list_options(options);
+  const std::string yaml = config_to_yaml("tune", listed);
+  const Json config = options_to_json(listed);
+  Bench bench = set_up(options);
+  TuneResult result;
+  if (options.dry_run) {
+    result.summary = dry_run(options, bench);
+    return result;
+  }
+  const std::string started = utc_timestamp();
+  fs::create_directories(options.out);
+  RunRecord record;
+  record.verb = "tune";
+  record.model = options.model;
+  record.method = options.method;
+  record.out = options.out;
+  record.config = config;
+  RunRecorder recorder(record);
+  const SampleAnswers samples = answers_before(options, bench);
+
+  const train::StopSignal signals;
+  train::CausalLm objective(*bench.model.decoder, bench.params, options.recompute);
+  const auto seed = static_cast<uint64_t>(options.train.seed);
+  const DatasetSource source(bench.data, seed, !options.no_shuffle);
+  const DatasetSource held_out(bench.held_out, 0, false);
+  train::TrainSetup setup;
+  setup.objective = &objective;
+  setup.data = &source;
+  setup.held_out = bench.has_held_out ? &held_out : nullptr;
+  setup.optimizer = std::move(options.optimizers.at(options.train.optimizer));
+  setup.folder = options.out;
+  setup.facts = facts_of(options, bench);
+  if (callback != nullptr) setup.callbacks = {callback};
+  setup.stop_requested = train::StopSignal::requested;
+  train::Trainer trainer(options.train, std::move(setup));
+  // A run that goes on keeps the description it began with.
+  if (trainer.checkpoints().list().empty()) write_file_atomically(fs::path(options.out) / "config.yaml", yaml);
+  result.training = trainer.run(options.resume);
+  if (result.training.outcome != train::Outcome::kInterrupted) {
+    if (result.training.best_step && *result.training.best_step != result.training.step) trainer.restore_best();
+    save_result(bench, options.out);
+    write_report(options, bench, samples, result.training, started, config);
+  }
+  result.summary = summary_of(options, bench, result.training);
+  recorder.finish(result.training.outcome == train::Outcome::kInterrupted ? "interrupted" : "done", result.summary);
+  return result;
+}
+
+std::string dry_run_text(const Json& summary, bool in_colour) {
+  std::string text;
+  for (const Json& sample : summary.at("samples")) text += sample.at(in_colour ? "coloured" : "plain").get<std::string>() + "\n\n";
+  const Json& data = summary.at("data").at("train");
+  text += fmt::format("data                 {} examples, {} tokens, {} learnt\n", data.at("examples").get<int64_t>(),
+                      data.at("tokens").get<int64_t>(), data.at("learnt_tokens").get<int64_t>());
+  text += fmt::format("trainable parameters {} at {} sites\n", summary.at("trainable_parameters").get<int64_t>(), summary.at("sites").size());
+  const Json& memory = summary.at("memory");
+  text += fmt::format("peak memory          {} (weights {}, training {}, activations {})\n",
+                      human_bytes(memory.at("total_bytes").get<uint64_t>()), human_bytes(memory.at("weights_bytes").get<uint64_t>()),
+                      human_bytes(memory.at("training_bytes").get<uint64_t>()), human_bytes(memory.at("activation_bytes").get<uint64_t>()));
+  text += fmt::format("time                 {} for {} tokens\n", human_duration(summary.at("predicted_seconds").get<double>()),
+                      summary.at("tokens").get<int64_t>());
+  return text;
+}
+
+}  // namespace moxie::recipes
