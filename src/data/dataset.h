@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -81,29 +80,5 @@ class Dataset {
   std::vector<Origin> origins_;  // of samples_; ascending by file
   std::vector<Source> sources_;
 };
-
-// The batches of training, one a step, over epoch after epoch; the last batch of an epoch may be
-// smaller. batch(step) is a pure function of the step.
-class BatchOrder {
- public:
-  BatchOrder(const Dataset& dataset, int64_t batch_size, uint64_t seed, bool is_shuffled = true);
-  int64_t steps_per_epoch() const { return steps_per_epoch_; }
-  std::span<const int64_t> batch(int64_t step);  // from 0; valid until the next call
-
- private:
-  const Dataset* dataset_;
-  int64_t batch_size_, steps_per_epoch_;
-  uint64_t seed_;
-  bool is_shuffled_;
-  int64_t epoch_ = -1;
-  std::vector<int64_t> order_;  // of epoch_
-};
-
-// Splits a batch into micro-batches of whole sequences with at most max_tokens tokens each (a
-// longer sequence is alone), longest first into the first that has room. Deterministic; a batch
-// that fits stays one, in its order. Memory then depends on max_tokens and not on the batch.
-std::vector<std::vector<int64_t>> plan_micro_batches(const Dataset& dataset,
-                                                     std::span<const int64_t> batch,
-                                                     int64_t max_tokens);
 
 }  // namespace moxie::data

@@ -16,6 +16,11 @@ namespace moxie::data {
 struct ReadOptions {
   std::string format = {};  // a name of data.list; empty: detected row by row from the keys
   bool skip_bad = false;    // leave out bad rows and count them, instead of stopping at the first
+
+  void visit(auto& v) {
+    v("format", format, "shape of the examples (see the data formats); empty: told by their keys");
+    v("skip_bad", skip_bad, "leave out bad rows and count them, instead of stopping at the first");
+  }
 };
 
 // How a file is cut into rows. Detected from the name (.jsonl .ndjson .json .csv .txt .md), for

@@ -1,4 +1,4 @@
-// Order, weights, splits, statistics and micro-batches of data sets. One token a byte, EOS "$".
+// Order, weights, splits and statistics of data sets. One token a byte, EOS "$".
 #include "data/dataset.h"
 
 #include <gtest/gtest.h>
@@ -212,57 +212,6 @@ TEST_F(Datasets, FingerprintTellsDataApart) {
   EXPECT_EQ(print(1, 0), print(1, 0));
   EXPECT_NE(print(1, 0), print(2, 0));
   EXPECT_NE(print(1, 0), print(1, 4));
-}
-
-TEST_F(Datasets, BatchesAreAFunctionOfTheStep) {
-  const Dataset data = Dataset::load({{write_numbered("a.jsonl", 10)}}, encoder());
-  BatchOrder forward(data, 4, 9), again(data, 4, 9);
-  EXPECT_EQ(forward.steps_per_epoch(), 3);
-  std::vector<std::vector<int64_t>> batches;
-  for (int64_t step = 0; step < 7; ++step) {
-    const auto batch = forward.batch(step);
-    batches.emplace_back(batch.begin(), batch.end());
-  }
-  EXPECT_EQ(batches[2].size(), 2u);
-  std::set<int64_t> seen;
-  for (int step = 0; step < 3; ++step) seen.insert(batches[step].begin(), batches[step].end());
-  EXPECT_EQ(seen.size(), 10u);
-  for (const int64_t step : {6, 1, 4}) {
-    const auto batch = again.batch(step);
-    EXPECT_EQ(std::vector<int64_t>(batch.begin(), batch.end()), batches[step]);
-  }
-  EXPECT_SAYS(error_of([&] { BatchOrder(data, 0, 9); }), "batch size 0");
-}
-
-TEST_F(Datasets, MicroBatchesHoldWholeSequencesWithinTheLimit) {
-  const Dataset data = Dataset::load({{write_numbered("a.jsonl", 64)}}, encoder());
-  const auto order = data.epoch_order(0, 3);
-  for (const int64_t limit : {1, 5, 8, 9, 20, 64, 1000}) {
-    SCOPED_TRACE(limit);
-    const auto plan = plan_micro_batches(data, order, limit);
-    EXPECT_EQ(plan, plan_micro_batches(data, order, limit));
-    std::vector<int64_t> all;
-    int64_t total = 0;
-    for (const auto& micro : plan) {
-      int64_t tokens = 0;
-      for (const int64_t index : micro) tokens += static_cast<int64_t>(data[index].tokens.size());
-      EXPECT_TRUE(tokens <= limit || micro.size() == 1);
-      all.insert(all.end(), micro.begin(), micro.end());
-      total += tokens;
-    }
-    std::sort(all.begin(), all.end());
-    auto wanted = order;
-    std::sort(wanted.begin(), wanted.end());
-    EXPECT_EQ(all, wanted);
-    // First fit decreasing is at most 11/9 of the best, plus one; at limit 1 each is alone.
-    if (limit >= 8) {
-      EXPECT_LE(static_cast<int64_t>(plan.size()), (total / limit + 1) * 11 / 9 + 1);
-    } else if (limit == 1) {
-      EXPECT_EQ(plan.size(), order.size());
-    }
-  }
-  EXPECT_EQ(plan_micro_batches(data, order, 1 << 20), (std::vector<std::vector<int64_t>>{order}));
-  EXPECT_TRUE(plan_micro_batches(data, {}, 8).empty());
 }
 
 }  // namespace
