@@ -1,5 +1,6 @@
 #include "app/cli/catalogue.h"
 
+#include "adapt/method.h"
 #include "data/shape.h"
 #include "models/architecture.h"
 #include "optim/optimizer.h"
@@ -20,9 +21,12 @@ CatalogueTable table_of(std::string kind, Table<T> table) {
 }  // namespace
 
 std::vector<CatalogueTable> catalogue() {
-  return {table_of("architectures", models::architectures()),
-          table_of("optimizers", optim::optimizers()), table_of("schedules", optim::schedules()),
-          table_of("shapes", data::shape_table()), table_of("formats", quant::formats())};
+  return {table_of("methods", adapt::methods()),
+          table_of("architectures", models::architectures()),
+          table_of("optimizers", optim::optimizers()),
+          table_of("schedules", optim::schedules()),
+          table_of("shapes", data::shape_table()),
+          table_of("formats", quant::formats())};
 }
 
 }  // namespace moxie::cli

@@ -43,7 +43,7 @@ std::string bash_script() {
   for (const auto& verb : verbs()) {
     const auto call = verb->create();
     Globals globals;
-    const auto options = all_options(*call, globals);
+    const auto options = without_repeats(all_options(*call, globals));
     std::vector<std::string> words = {"--help"};
     if (verb->reads_recipe) words.emplace_back("--config");
     for (const auto& option : options) {
@@ -88,7 +88,7 @@ std::string zsh_script() {
   for (const auto& verb : verbs()) {
     const auto call = verb->create();
     Globals globals;
-    const auto options = all_options(*call, globals);
+    const auto options = without_repeats(all_options(*call, globals));
     text += fmt::format("    {}) _arguments", verb.name);
     for (const auto& option : options) {
       std::string spec = flag_of(option.name) + "[" + zsh_spec(option.help) + "]";
@@ -113,7 +113,7 @@ std::string fish_script() {
                         shell_quoted(verb->summary));
     const auto call = verb->create();
     Globals globals;
-    const auto options = all_options(*call, globals);
+    const auto options = without_repeats(all_options(*call, globals));
     const std::string seen =
         fmt::format("complete -c moxie -n '__fish_seen_subcommand_from {}'", verb.name);
     const auto first = choices_of_first(verb, options);

@@ -121,7 +121,7 @@ std::string short_help(const Named<Verb>& verb, const Terminal& terminal) {
 std::string full_help(const Named<Verb>& verb, const Terminal& terminal) {
   const auto call = verb->create();
   Globals globals;
-  const auto options = call->options();
+  const auto options = without_repeats(call->options());
   std::string text = usage_line(verb) + "\n" + std::string(verb->summary) + "\n\n";
   text += examples_block(*verb.entry, terminal);
   std::string arguments;
@@ -139,7 +139,7 @@ std::string full_help(const Named<Verb>& verb, const Terminal& terminal) {
   if (!arguments.empty()) text += "\n" + terminal.bold("Arguments") + "\n" + arguments;
   if (!flags.empty()) text += "\n" + terminal.bold("Flags") + "\n" + flags;
   text += "\n" + terminal.bold("Flags of every verb") + "\n";
-  for (const auto& option : all_options(*call, globals)) {
+  for (const auto& option : without_repeats(all_options(*call, globals))) {
     const bool is_own = std::any_of(options.begin(), options.end(),
                                     [&](const Option& own) { return own.name == option.name; });
     if (!is_own) text += entry(flag_with_value(option), described(option), terminal);

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "app/cli/builtin_recipes.h"
 #include "base/text_util.h"
@@ -164,17 +165,19 @@ class Parser {
 
   void apply(const std::string& name, const std::vector<std::string>& values,
              const std::string& where) {
-    const Option* option = find(name);
+    std::vector<std::string> items;
+    for (const auto& value : values) {
+      for (auto& item : split(value, ',')) items.push_back(std::move(item));
+    }
     try {
-      if (!is_list(*option)) {
-        set_option_from_text(*option, values.back(), where);
-        return;
+      for (const auto& option : options_) {  // methods may share a name: it stands for all of them
+        if (option.name != name) continue;
+        if (is_list(option)) {
+          set_option(option, items, where);
+        } else {
+          set_option_from_text(option, values.back(), where);
+        }
       }
-      std::vector<std::string> items;
-      for (const auto& value : values) {
-        for (auto& item : split(value, ',')) items.push_back(std::move(item));
-      }
-      set_option(*option, items, where);
     } catch (const Error& error) {
       throw UsageError(error.code(), error.where(), error.message());
     }
@@ -210,6 +213,12 @@ class Parser {
 };
 
 }  // namespace
+
+std::vector<Option> without_repeats(std::vector<Option> options) {
+  std::set<std::string> seen;
+  std::erase_if(options, [&](const Option& option) { return !seen.insert(option.name).second; });
+  return options;
+}
 
 std::vector<Option> all_options(Invocation& call, Globals& globals) {
   std::vector<Option> options = call.options();

@@ -24,6 +24,8 @@ enum class Outcome { kRun, kShortHelp, kHelp };
 Outcome parse(const Named<Verb>& verb, Invocation& call, Globals& globals,
               std::span<const std::string> words);
 
+// Of options that share a name, the first: what is shown to people.
+std::vector<Option> without_repeats(std::vector<Option> options);
 // The verb's options followed by the global ones it does not define itself.
 std::vector<Option> all_options(Invocation& call, Globals& globals);
 

@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "app/cli/help.h"
+#include "app/cli/parse.h"
 #include "base/text_util.h"
 
 namespace moxie::cli {
@@ -48,7 +49,7 @@ std::string markdown(const Named<Verb>& verb) {
                   verb->summary, usage_line(verb), verb->examples);
   text.replace(text.find(anchor(verb.name)), anchor(verb.name).size(),
                "moxie " + std::string(verb.name));
-  const auto options = call->options();
+  const auto options = without_repeats(call->options());
   if (options.empty()) return text + "\n";
   text += "\n| option | kind | default | limits | what it is |\n|---|---|---|---|---|\n";
   for (const auto& option : options) {
@@ -155,7 +156,7 @@ std::string man_page(const Named<Verb>& verb) {
   std::string text = roff_head("moxie-" + std::string(verb.name), verb->summary);
   text += ".SH SYNOPSIS\n" + roff(usage_line(verb)) + "\n.SH EXAMPLES\n.nf\n" +
           roff(verb->examples) + "\n.fi\n";
-  const auto options = call->options();
+  const auto options = without_repeats(call->options());
   if (!options.empty()) text += ".SH OPTIONS\n" + roff_options(options);
   return text + ".SH SEE ALSO\n.BR moxie (1)\n";
 }
