@@ -7,6 +7,7 @@
 
 #include "base/threads.h"
 #include "kernels/gemm.h"
+#include "kernels/rowwise.h"
 #include "ops/checks.h"
 
 namespace moxie::ops {
@@ -44,38 +45,31 @@ struct Head {  // the output projection, frozen or trainable
 
 template <class T>
 void apply_options(const LogitOptions& options, T* row, int64_t vocab) {
-  const T scale = static_cast<T>(options.scale);
-  const T cap = static_cast<T>(options.softcap);
-  if (options.scale != 1) {
-    for (int64_t j = 0; j < vocab; ++j) row[j] *= scale;
-  }
-  if (options.softcap != 0) {
-    for (int64_t j = 0; j < vocab; ++j) row[j] = cap * std::tanh(row[j] / cap);
-  }
+  const auto& rows = kernels::row_kernels<T>();
+  if (options.scale != 1) rows.scale(static_cast<T>(options.scale), row, vocab);
+  if (options.softcap != 0) rows.softcap(row, static_cast<T>(options.softcap), row, vocab);
 }
 
 // Loss of one row; with `gradient` the row becomes d loss / d (unscaled logits).
 template <class T>
 double visit_row(const LogitOptions& options, T* row, int64_t vocab, int64_t label, bool gradient) {
+  const auto& rows = kernels::row_kernels<T>();
   apply_options(options, row, vocab);
-  const T top = *std::max_element(row, row + vocab);
+  const T top = rows.max(row, vocab);
   const T chosen = row[label];
-  // exp may overwrite the row only when the cap's slope does not need the logits any more.
-  double total = 0;
-  for (int64_t begin = 0; begin < vocab; begin += 1024) {
-    T part = 0;
-    const int64_t end = std::min(vocab, begin + 1024);
-    for (int64_t j = begin; j < end; ++j) part += std::exp(row[j] - top);
-    total += static_cast<double>(part);
+  std::vector<T> capped;  // the cap's slope needs the logits after exp has overwritten them
+  if (gradient && options.softcap != 0) capped.assign(row, row + vocab);
+  double total = 0;  // in pieces: a sum over a large vocabulary in f32 loses digits
+  for (int64_t begin = 0; begin < vocab; begin += 4096) {
+    const int64_t count = std::min<int64_t>(4096, vocab - begin);
+    total += static_cast<double>(rows.exp_sum(row + begin, top, row + begin, count));
   }
   if (gradient) {
-    const T inverse = static_cast<T>(1.0 / total);
-    const T cap = static_cast<T>(options.softcap);
-    const T scale = static_cast<T>(options.scale);
-    for (int64_t j = 0; j < vocab; ++j) {
-      const T p = std::exp(row[j] - top) * inverse - (j == label ? T{1} : T{0});
-      const T bend = options.softcap != 0 ? T{1} - (row[j] / cap) * (row[j] / cap) : T{1};
-      row[j] = p * scale * bend;
+    rows.scale(static_cast<T>(options.scale / total), row, vocab);
+    row[label] -= static_cast<T>(options.scale);
+    for (size_t j = 0; j < capped.size(); ++j) {
+      const T share = capped[j] / static_cast<T>(options.softcap);
+      row[j] *= T{1} - share * share;
     }
   }
   return std::log(total) + static_cast<double>(top - chosen);

@@ -15,7 +15,7 @@ inline Tensor activation_forward(std::string_view op, Activation kind, Call& cal
     const T* in = x.data<T>();
     T* out = y.data<T>();
     parallel_for(x.count(), kElementGrain / 4, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) out[i] = activate(kind, in[i]);
+      kernels::row_kernels<T>().activate(kind, in + begin, out + begin, end - begin);
     });
   });
   return y;
@@ -30,7 +30,7 @@ inline Tensor activation_backward(Activation kind, Call& call, const Tensor& dy)
     const T* g = dy.data<T>();
     T* out = dx.data<T>();
     parallel_for(x.count(), kElementGrain / 4, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) out[i] = g[i] * slope(kind, in[i]);
+      kernels::row_kernels<T>().activate_backward(kind, in + begin, g + begin, out + begin, end - begin);
     });
   });
   return dx;

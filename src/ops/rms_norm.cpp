@@ -3,9 +3,8 @@
 // (Zhang and Sennrich, 2019)
 #include "ops/rms_norm.h"
 
-#include <cmath>
-
 #include "base/threads.h"
+#include "kernels/rowwise.h"
 #include "ops/checks.h"
 
 namespace moxie::ops {
@@ -14,20 +13,6 @@ namespace {
 struct Attributes {
   double epsilon, shift;
 };
-
-template <class T>
-T inverse_rms(const T* x, int64_t d, double epsilon) {
-  // Eight partial sums: vectorises, and rounds less than one long chain.
-  T part[8] = {};
-  int64_t j = 0;
-  for (; j + 8 <= d; j += 8) {
-    for (int64_t k = 0; k < 8; ++k) part[k] += x[j + k] * x[j + k];
-  }
-  for (; j < d; ++j) part[0] += x[j] * x[j];
-  double total = 0;
-  for (const T value : part) total += static_cast<double>(value);
-  return static_cast<T>(1.0 / std::sqrt(total / static_cast<double>(d) + epsilon));
-}
 
 Tensor forward(Call& call, std::span<const Tensor> in) {
   const Tensor& x = in[0];
@@ -46,30 +31,11 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
     const T* weight = w.data<T>();
     const T shift = static_cast<T>(attributes.shift);
     parallel_for(x.count() / d, 1 + kElementGrain / d, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const T* row = x.data<T>() + i * d;
-        T* out = y.data<T>() + i * d;
-        const T r = inverse_rms(row, d, attributes.epsilon);
-        for (int64_t j = 0; j < d; ++j) out[j] = row[j] * r * (shift + weight[j]);
-      }
+      kernels::row_kernels<T>().rms_norm(x.data<T>() + begin * d, weight, shift, static_cast<T>(attributes.epsilon),
+                                         end - begin, d, y.data<T>() + begin * d);
     });
   });
   return y;
-}
-
-template <class T>
-void weight_gradient(const Tensor& x, const Tensor& dy, double epsilon, Tensor& dw) {
-  const int64_t d = dw.count();
-  const int64_t n = x.count() / d;
-  std::vector<T> r(static_cast<size_t>(n));
-  for (int64_t i = 0; i < n; ++i) r[static_cast<size_t>(i)] = inverse_rms(x.data<T>() + i * d, d, epsilon);
-  parallel_for(d, 64, [&](int64_t begin, int64_t end) {
-    for (int64_t i = 0; i < n; ++i) {
-      const T* row = x.data<T>() + i * d;
-      const T* g = dy.data<T>() + i * d;
-      for (int64_t j = begin; j < end; ++j) dw.data<T>()[j] += g[j] * row[j] * r[static_cast<size_t>(i)];
-    }
-  });
 }
 
 std::vector<Tensor> backward(Call& call, const Tensor& dy) {
@@ -77,36 +43,23 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
   const Tensor& x = call.saved[0];
   const Tensor& w = call.saved[1];
   const int64_t d = w.count();
-  Tensor dx;
-  Tensor dw;
+  Tensor dx = Tensor::empty(x.shape(), x.dtype());
+  Tensor dw = call.wanted[1] ? Tensor::zeros(w.shape(), w.dtype()) : Tensor();
   dispatch_float(x.dtype(), "rms_norm", [&](auto zero) {
     using T = decltype(zero);
-    if (call.wanted[1]) {
-      dw = Tensor::zeros(w.shape(), w.dtype());
-      weight_gradient<T>(x, dy, attributes.epsilon, dw);
-    }
-    if (!call.wanted[0]) return;
-    dx = Tensor::empty(x.shape(), x.dtype());
-    const T* weight = w.data<T>();
     const T shift = static_cast<T>(attributes.shift);
-    parallel_for(x.count() / d, 1 + kElementGrain / d, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const T* row = x.data<T>() + i * d;
-        const T* g = dy.data<T>() + i * d;
-        T* out = dx.data<T>() + i * d;
-        const T r = inverse_rms(row, d, attributes.epsilon);
-        T part[8] = {};
-        int64_t j = 0;
-        for (; j + 8 <= d; j += 8) {
-          for (int64_t k = 0; k < 8; ++k) part[k] += g[j + k] * (shift + weight[j + k]) * row[j + k];
-        }
-        for (; j < d; ++j) part[0] += g[j] * (shift + weight[j]) * row[j];
-        T dot = 0;
-        for (const T value : part) dot += value;
-        const T back = dot * r * r / static_cast<T>(d);
-        for (int64_t m = 0; m < d; ++m) out[m] = r * (g[m] * (shift + weight[m]) - row[m] * back);
-      }
-    });
+    const auto run = [&](int64_t begin, int64_t end) {
+      kernels::row_kernels<T>().rms_norm_backward(x.data<T>() + begin * d, w.data<T>(), shift,
+                                                  static_cast<T>(attributes.epsilon), dy.data<T>() + begin * d,
+                                                  end - begin, d, dx.data<T>() + begin * d,
+                                                  dw.defined() ? dw.data<T>() : nullptr);
+    };
+    // The weight's gradient sums over rows: one thread, so that the order is one.
+    if (dw.defined()) {
+      run(0, x.count() / d);
+    } else {
+      parallel_for(x.count() / d, 1 + kElementGrain / d, run);
+    }
   });
   return {dx, dw};
 }

@@ -2,9 +2,9 @@
 #include "ops/softmax.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/threads.h"
+#include "kernels/rowwise.h"
 #include "ops/checks.h"
 
 namespace moxie::ops {
@@ -20,10 +20,8 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
       for (int64_t i = begin; i < end; ++i) {
         const T* x = in[0].data<T>() + i * d;
         T* out = y.data<T>() + i * d;
-        const T top = *std::max_element(x, x + d);
-        T total = 0;
-        for (int64_t j = 0; j < d; ++j) total += out[j] = std::exp(x[j] - top);
-        for (int64_t j = 0; j < d; ++j) out[j] /= total;
+        const auto& rows = kernels::row_kernels<T>();
+        rows.scale(T{1} / rows.exp_sum(x, rows.max(x, d), out, d), out, d);
       }
     });
   });

@@ -18,7 +18,7 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
     const T* u = in[1].data<T>();
     T* out = y.data<T>();
     parallel_for(y.count(), kElementGrain / 4, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) out[i] = activate(kind, g[i]) * u[i];
+      kernels::row_kernels<T>().gate(kind, g + begin, u + begin, out + begin, end - begin);
     });
   });
   return y;
@@ -38,10 +38,8 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
     T* out_g = dg.data<T>();
     T* out_u = du.data<T>();
     parallel_for(gate.count(), kElementGrain / 4, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        out_g[i] = d[i] * u[i] * slope(kind, g[i]);
-        out_u[i] = d[i] * activate(kind, g[i]);
-      }
+      kernels::row_kernels<T>().gate_backward(kind, g + begin, u + begin, d + begin, out_g + begin, out_u + begin,
+                                              end - begin);
     });
   });
   return {dg, du};
