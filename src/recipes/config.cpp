@@ -3,6 +3,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <set>
 
 #include "base/error.h"
 #include "base/text_util.h"
@@ -90,7 +91,9 @@ void apply_config(std::string_view text, std::string_view where, std::string_vie
       fail(ErrorCode::kInvalidArgument, line, "{} has no value; give one or take the line out",
            key);
     }
-    set_from_node(*found, item.second, line);
+    for (const Option& option : options) {  // methods may share a name: it stands for all of them
+      if (option.name == key) set_from_node(option, item.second, line);
+    }
   }
 }
 
@@ -103,7 +106,9 @@ std::string verb_of_config(std::string_view text, std::string_view where) {
 std::string config_to_yaml(std::string_view verb, const std::vector<Option>& options) {
   YAML::Emitter out;
   out << YAML::BeginMap << YAML::Key << kVerbKey << YAML::Value << std::string(verb);
+  std::set<std::string> seen;
   for (const auto& option : options) {
+    if (!seen.insert(option.name).second) continue;
     const Json value = option_value(option);
     out << YAML::Key << option.name << YAML::Value;
     if (value.is_string()) {

@@ -27,14 +27,14 @@ struct Everything {
   bool operator==(const Everything&) const = default;
 };
 
-void apply(std::string_view text, Everything& target) {
+void read_into(std::string_view text, Everything& target) {
   apply_config(text, "r.yaml", "tune", list_options(target));
 }
 
 std::string complaint(std::string_view text) {
   Everything target;
   try {
-    apply(text, target);
+    read_into(text, target);
   } catch (const Error& error) {
     return error.what();
   }
@@ -43,7 +43,7 @@ std::string complaint(std::string_view text) {
 
 TEST(Config, ValuesAreTypedByTheirOption) {
   Everything target;
-  apply(
+  read_into(
       "verb: tune\nshuffle: false\nrank: 16\nlr: 1e-4\ntext: 007\ndata: [a, 'b,c']\nranks: {q.*: "
       "4}\n",
       target);
@@ -62,8 +62,19 @@ TEST(Config, WhatIsWrittenReadsBackExactly) {
   source.data = {"no", "", "x,y", "- z"};
   source.ranks = {{"layers\\.1\\..*", 0.5}};
   Everything target;
-  apply(config_to_yaml("tune", list_options(source)), target);
+  read_into(config_to_yaml("tune", list_options(source)), target);
   EXPECT_TRUE(target == source) << config_to_yaml("tune", list_options(target));
+}
+
+TEST(Config, ANameThatTwoMethodsShareStandsForBoth) {
+  Everything first;
+  Everything second;
+  auto both = list_options(first);
+  for (const auto& option : list_options(second)) both.push_back(option);
+  apply_config("rank: 3\n", "r.yaml", "tune", both);
+  EXPECT_EQ(first.rank, 3);
+  EXPECT_EQ(second.rank, 3);
+  apply_config(config_to_yaml("tune", both), "r.yaml", "tune", both);
 }
 
 TEST(Config, MistakesNameFileLineAndRemedy) {
