@@ -3,6 +3,7 @@
 // it is merged into the base. One file a method, listed in adapt.list; the row's name is the method's.
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,13 @@ struct TargetOptions {
   std::vector<std::string> layers;                    // "0-7", "12": all when empty
 };
 
+// An adapter that is W + scaling * B A, for formats that can say only that.
+struct LowRank {
+  const Tensor& a;  // [r, in]
+  const Tensor& b;  // [out, r]
+  double scaling;
+};
+
 // One unit of a method at one site.
 class Adapter : public nn::Tap {
  public:
@@ -32,6 +40,7 @@ class Adapter : public nn::Tap {
   // Adds what this adapter does at a linear or embedding site to its matrix, f32 [out, in]
   // ([vocab, dim] for an embedding).
   virtual void merge_into(Tensor& matrix) const = 0;
+  virtual std::optional<LowRank> low_rank() const { return {}; }
 
  private:
   std::string site_name_;
