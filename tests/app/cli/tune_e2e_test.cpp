@@ -1,0 +1,200 @@
+// The verbs that compute, from words to files, on a tiny model.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <filesystem>
+#include <sstream>
+
+#include "app/cli/run_binary.h"
+#include "base/files.h"
+#include "base/json.h"
+#include "io/safetensors.h"
+
+namespace moxie::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::run_moxie;
+using testing::write_temporary;
+
+const std::string kCurve = MOXIE_SOURCE_DIR "/tests/golden/lora_curve";
+const std::string kBase = kCurve + "/base";
+const std::string kData = kCurve + "/prompts.jsonl";
+const std::string kAdapter = kCurve + "/adapter_final";
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+std::string fresh(const std::string& name) {
+  const std::string path = testing::home() + "/" + name;
+  fs::remove_all(path);
+  return path;
+}
+
+std::vector<Json> lines_of(const std::string& text) {
+  std::vector<Json> rows;
+  std::istringstream lines(text);
+  std::string line;
+  while (std::getline(lines, line)) rows.push_back(parse_json(line, "line"));
+  return rows;
+}
+
+testing::Ran tune(const std::string& out, const std::vector<std::string>& more,
+                  const testing::RunOptions& how = {}) {
+  std::vector<std::string> words = {"tune", kBase, "--data", kData, "--out", out, "--threads", "1"};
+  words.insert(words.end(), more.begin(), more.end());
+  return run_moxie(words, how);
+}
+
+TEST(Tune, LeavesEverythingBehind) {
+  const std::string out = fresh("run");
+  const auto ran = tune(out, {"--steps", "4", "--eval-split", "4", "--eval-every", "2", "--json"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const Json summary = parse_json(ran.out, "tune");
+  EXPECT_EQ(summary["steps"], 4);
+  for (const char* name : {"adapter_config.json", "adapter_model.safetensors", "config.yaml",
+                           "report.html", "metrics.jsonl", "eval.jsonl", "checkpoints"}) {
+    EXPECT_TRUE(fs::exists(out + "/" + name)) << name;
+  }
+  const auto metrics = lines_of(read_file(out + "/metrics.jsonl"));
+  ASSERT_EQ(metrics.size(), 4u);
+  for (const char* key : {"step", "loss", "learning_rate", "grad_norm", "tokens",
+                          "tokens_per_second", "peak_rss_mib"}) {
+    EXPECT_TRUE(metrics[0].contains(key)) << key;
+  }
+  EXPECT_EQ(lines_of(read_file(out + "/eval.jsonl")).size(), 2u);
+  const std::string report = read_file(out + "/report.html");
+  EXPECT_TRUE(has(report, "<svg") && has(report, "Learning rate") && has(report, "lora"));
+  EXPECT_TRUE(has(ran.err, "step 4/4")) << ran.err;
+  const Json runs = parse_json(run_moxie({"runs", "ls", "--json"}).out, "runs");
+  EXPECT_EQ(runs[0]["status"], "done");
+  EXPECT_EQ(runs[0]["out"], out);
+}
+
+TEST(Tune, ConfigRepeatsTheRun) {
+  const std::string first = fresh("first");
+  const std::string second = fresh("second");
+  ASSERT_EQ(tune(first, {"--steps", "3", "--rank", "4", "--samples", "0", "--lr", "3e-3"}).code, 0);
+  const auto again = run_moxie({"tune", first + "/config.yaml", "--out", second, "--threads", "1"});
+  ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_EQ(read_file(first + "/adapter_model.safetensors"),
+            read_file(second + "/adapter_model.safetensors"));
+}
+
+TEST(Tune, FlagBeatsEnvironmentBeatsRecipe) {
+  const std::string recipe = write_temporary(
+      "recipe.yaml", "model: " + kBase + "\ndata: [" + kData + "]\nsteps: 3\nsamples: 0\n");
+  const auto steps = [&](const std::vector<std::string>& flags,
+                         const std::vector<std::string>& environment) {
+    std::vector<std::string> words = {"tune", recipe, "--out", fresh("precedence"), "--json"};
+    words.insert(words.end(), flags.begin(), flags.end());
+    const auto ran = run_moxie(words, {environment, ""});
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    return parse_json(ran.out, "tune")["steps"].get<int>();
+  };
+  EXPECT_EQ(steps({}, {}), 3);
+  EXPECT_EQ(steps({}, {"MOXIE_STEPS=2"}), 2);
+  EXPECT_EQ(steps({"--steps", "1"}, {"MOXIE_STEPS=2"}), 1);
+}
+
+TEST(Tune, DryRunWritesNothing) {
+  const std::string out = fresh("dry");
+  const auto ran = tune(out, {"--steps", "4", "--dry-run"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_FALSE(fs::exists(out));
+  for (const char* part : {"trainable parameters", "peak memory", "time"})
+    EXPECT_TRUE(has(ran.out, part)) << part;
+  const Json plan = parse_json(tune(out, {"--dry-run", "--json"}).out, "plan");
+  EXPECT_EQ(plan["samples"].size(), 2u);
+  EXPECT_GT(plan["trainable_parameters"].get<int64_t>(), 0);
+}
+
+TEST(Tune, MistakesAreNamedBeforeAnythingRuns) {
+  const auto no_data = run_moxie({"tune", kBase, "--out", fresh("none")});
+  EXPECT_NE(no_data.code, 0);
+  EXPECT_TRUE(has(no_data.err, "--data")) << no_data.err;
+  const auto flag = tune(fresh("none"), {"--learning-rte", "1"});
+  EXPECT_EQ(flag.code, 2);
+  const auto method = tune(fresh("none"), {"--method", "lra"});
+  EXPECT_EQ(method.code, 2);
+  EXPECT_TRUE(has(method.err, "did you mean 'lora'?")) << method.err;
+  const auto rank = tune(fresh("none"), {"--rank", "0"});
+  EXPECT_EQ(rank.code, 2);
+  const auto model = run_moxie({"tune", "no/such-model", "--data", kData, "--out", fresh("none")});
+  EXPECT_EQ(model.code, 1);
+  const auto targets = tune(fresh("none"), {"--targets", "q_prj"});
+  EXPECT_EQ(targets.code, 1);
+  EXPECT_FALSE(fs::exists(testing::home() + "/none/adapter_config.json"));
+}
+
+TEST(Score, TokensTextAndLogits) {
+  const std::string path = testing::home() + "/logits.safetensors";
+  const auto ran = run_moxie(
+      {"score", kBase, "--tokens", "5,6,7,8", "--logits", path, "--dtype", "f32", "--json"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const Json scored = parse_json(ran.out, "score");
+  ASSERT_EQ(scored["logprobs"].size(), 4u);
+  EXPECT_TRUE(scored["logprobs"][0].is_null());
+  EXPECT_LT(scored["logprobs"][1].get<double>(), 0);
+  const auto file = io::Safetensors::open(path);
+  ASSERT_NE(file->find("logits"), nullptr);
+  EXPECT_EQ(file->find("logits")->dims[0], 4);
+  EXPECT_EQ(file->find("logits")->type_name, "F32");
+  EXPECT_EQ(run_moxie({"score", kBase, "--text", "turn on the light", "--json"}).code, 0);
+  EXPECT_EQ(lines_of(run_moxie({"score", kBase, "--data", kData, "--json"}).out).size(),
+            lines_of(read_file(kData)).size());
+  EXPECT_EQ(run_moxie({"score", kBase, "--tokens", "5,99999999"}).code, 1);
+  EXPECT_EQ(run_moxie({"score", kBase}).code, 1);
+}
+
+TEST(Generate, AnswersWithAndWithoutAnAdapter) {
+  const std::vector<std::string> words = {
+      "generate", kBase,          "--prompt", "turn on the lamp in the hall.",
+      "--raw",    "--max-tokens", "12",       "--json"};
+  const auto plain = run_moxie(words);
+  ASSERT_EQ(plain.code, 0) << plain.err;
+  auto adapted_words = words;
+  adapted_words.insert(adapted_words.end(), {"--adapter", kAdapter});
+  const auto adapted = run_moxie(adapted_words);
+  ASSERT_EQ(adapted.code, 0) << adapted.err;
+  const Json first = parse_json(plain.out, "generate");
+  const Json second = parse_json(adapted.out, "generate");
+  EXPECT_LE(first["tokens"].size(), 12u);
+  EXPECT_NE(first["tokens"], second["tokens"]);
+  const auto streamed =
+      run_moxie({"generate", kBase, "--prompt", "-", "--raw", "--max-tokens", "12"},
+                {{}, "turn on the lamp in the hall."});
+  EXPECT_EQ(streamed.out, first["text"].get<std::string>() + "\n");
+}
+
+TEST(Eval, MetricsOnAFile) {
+  const auto loss = run_moxie({"eval", kBase, "--data", kData, "--metric", "loss", "--json"});
+  ASSERT_EQ(loss.code, 0) << loss.err;
+  const auto tuned = run_moxie(
+      {"eval", kBase, "--data", kData, "--metric", "loss", "--adapter", kAdapter, "--json"});
+  ASSERT_EQ(tuned.code, 0) << tuned.err;
+  EXPECT_LT(parse_json(tuned.out, "eval")["loss"].get<double>(),
+            parse_json(loss.out, "eval")["loss"].get<double>());
+  const std::string predictions = testing::home() + "/predictions.jsonl";
+  const auto match = run_moxie({"eval", kBase, "--data", kData, "--max-tokens", "4", "--limit", "3",
+                                "--predictions", predictions, "--json"});
+  ASSERT_EQ(match.code, 0) << match.err;
+  EXPECT_EQ(parse_json(match.out, "eval")["examples"], 3);
+  EXPECT_EQ(lines_of(read_file(predictions)).size(), 3u);
+}
+
+TEST(Bench, EverySpeedHasItsLimit) {
+  for (const std::string what : {"train", "prefill", "decode"}) {
+    const auto ran = run_moxie({"bench", what, kBase, "--tokens", "8", "--context", "4", "--json"});
+    ASSERT_EQ(ran.code, 0) << ran.err;
+    const Json found = parse_json(ran.out, what);
+    EXPECT_GT(found["tokens_per_second"].get<double>(), 0) << what;
+    EXPECT_GT(found["share_of_limit"].get<double>(), 0) << what;
+    EXPECT_LT(found["share_of_limit"].get<double>(), 2) << what;
+  }
+  EXPECT_EQ(run_moxie({"bench", "decode"}).code, 1);
+}
+
+}  // namespace
+}  // namespace moxie::cli
