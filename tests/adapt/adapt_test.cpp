@@ -1,0 +1,284 @@
+// Every PEFT method of the table on a tiny model: identity at the start, whole-model gradients against
+// finite differences in double, save and load, merged against attached, threads; and what bad folders get.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+
+#include "adapt/attachment.h"
+#include "base/files.h"
+#include "base/threads.h"
+#include "ops/tape.h"
+
+namespace moxie::adapt {
+namespace fs = std::filesystem;
+namespace {
+
+const fs::path kModels = fs::path(MOXIE_SOURCE_DIR) / "tests/golden/tiny_models";
+const std::vector<int32_t> kTokens = {3, 17, 9, 64, 22, 5, 17, 100, 41};
+
+class Folder {
+ public:
+  Folder() : path_(fs::temp_directory_path() / ("moxie-adapt-" + std::to_string(::getpid()))) { fs::create_directories(path_); }
+  ~Folder() { fs::remove_all(path_); }
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+nn::Batch batch_of(const std::vector<int32_t>& tokens) {
+  nn::Batch batch;
+  batch.add(tokens);
+  batch.add({7, 8, 9, 10});
+  return batch;
+}
+
+Tensor hidden_of(const models::Model& model) {
+  const ops::NoTape quiet;
+  return model.decoder->forward(batch_of(kTokens));
+}
+
+double distance(const Tensor& a, const Tensor& b) {
+  double difference = 0;
+  double size = 0;
+  for (int64_t i = 0; i < a.count(); ++i) {
+    difference += std::pow(a.data<float>()[i] - b.data<float>()[i], 2.0);
+    size += std::pow(b.data<float>()[i], 2.0);
+  }
+  return std::sqrt(difference / size);
+}
+
+// Moves every parameter away from its start, so that the adapter does something.
+void stir(const nn::ParamList& params, double size = 0.1) {
+  Rng rng(5);
+  for (nn::Param* param : params) {
+    for (float& value : param->value.span<float>()) value += static_cast<float>(size * rng.normal());
+  }
+}
+
+std::unique_ptr<Attachment> attach(models::Model& model, const Named<MethodEntry>& row, std::vector<std::string> targets = {"all-linear"}) {
+  auto method = row->create();
+  TargetOptions options;
+  options.targets = std::move(targets);
+  return Attachment::create(model, std::string(row.name), std::move(method), options, 1);
+}
+
+double loss_of(const nn::Decoder& decoder) {
+  const nn::Batch batch = batch_of(kTokens);
+  std::vector<int64_t> labels(batch.tokens.size(), -1);
+  for (size_t i = 0; i + 1 < kTokens.size(); i += 2) labels[i] = kTokens[i + 1];
+  return decoder.loss(decoder.forward(batch), labels).data<double>()[0];
+}
+
+TEST(Methods, TableHasEveryRow) {
+  EXPECT_EQ(methods().size(), 1u);
+  for (const auto& row : methods()) {
+    EXPECT_GT(std::strlen(row->paper), 10u) << row.name;
+    EXPECT_FALSE(row->create()->options().empty()) << row.name;
+  }
+}
+
+TEST(Methods, StartAsIdentity) {
+  for (const auto& row : methods()) {
+    auto model = models::load(kModels / "llama");
+    const Tensor before = hidden_of(model);
+    const auto attachment = attach(model, row);
+    EXPECT_GE(attachment->adapters().size(), 14u);
+    EXPECT_EQ(0, std::memcmp(before.raw(), hidden_of(model).raw(), before.bytes())) << row.name;
+  }
+}
+
+TEST(Methods, GradientsOfAWholeModelEqualFiniteDifferences) {
+  int checked = 0;
+  for (const char* name : {"llama", "gemma3", "phi3", "olmo2"}) {
+    for (const auto& row : methods()) {
+      auto model = models::load(kModels / name);
+      const auto attachment = attach(model, row, {"all-linear", "embed_tokens"});
+      stir(attachment->params(), 0.05);
+      model.decoder->widen();
+      for (nn::Param* param : attachment->params()) param->value = param->value.to(DType::kF64);
+      {
+        ops::Tape tape;
+        const nn::Batch batch = batch_of(kTokens);
+        std::vector<int64_t> labels(batch.tokens.size(), -1);
+        for (size_t i = 0; i + 1 < kTokens.size(); i += 2) labels[i] = kTokens[i + 1];
+        tape.backward(model.decoder->loss(model.decoder->forward(batch), labels));
+      }
+      Rng rng(3);
+      for (nn::Param* param : attachment->params()) {
+        double* value = param->value.data<double>();
+        const auto at = static_cast<int64_t>(rng.below(static_cast<uint64_t>(param->value.count())));
+        const double kept = value[at];
+        const double step = 1e-5;
+        const ops::NoTape quiet;
+        value[at] = kept + step;
+        const double up = loss_of(*model.decoder);
+        value[at] = kept - step;
+        const double down = loss_of(*model.decoder);
+        value[at] = kept;
+        const double numeric = (up - down) / (2 * step);
+        EXPECT_NEAR(param->gradient.data<double>()[at], numeric, 1e-6 * (1 + std::abs(numeric))) << name << " " << param->name;
+        ++checked;
+      }
+    }
+  }
+  EXPECT_GE(checked, 100);
+}
+
+TEST(Methods, RoundTripThroughAPeftFolder) {
+  const Folder folder;
+  for (const auto& row : methods()) {
+    auto model = models::load(kModels / "llama");
+    Tensor wanted;
+    {
+      const auto attachment = attach(model, row, {"all-linear", "embed_tokens"});
+      stir(attachment->params());
+      wanted = hidden_of(model);
+      attachment->save(folder.path());
+    }
+    EXPECT_GT(distance(hidden_of(model), wanted), 1e-3) << "detached adapters must not act any more";
+    const auto loaded = Attachment::load(model, folder.path());
+    EXPECT_EQ(0, std::memcmp(wanted.raw(), hidden_of(model).raw(), wanted.bytes())) << row.name;
+  }
+}
+
+TEST(Methods, MergedEqualsAttached) {
+  for (const auto& row : methods()) {
+    if (row->not_mergeable != nullptr) continue;
+    auto model = models::load(kModels / "llama");
+    const auto attachment = attach(model, row, {"all-linear", "embed_tokens"});
+    stir(attachment->params());
+    const Tensor attached = hidden_of(model);
+    attachment->merge(model);
+    EXPECT_LT(distance(hidden_of(model), attached), 2e-6) << row.name;
+  }
+}
+
+TEST(Methods, ThreadsDoNotChangeABit) {
+  const int before = thread_count();
+  for (const auto& row : methods()) {
+    std::vector<std::vector<float>> gradients;
+    for (const int threads : {1, 2, 4}) {
+      set_thread_count(threads);
+      auto model = models::load(kModels / "llama");
+      const auto attachment = attach(model, row);
+      stir(attachment->params());
+      ops::Tape tape;
+      const nn::Batch batch = batch_of(kTokens);
+      std::vector<int64_t> labels(batch.tokens.begin(), batch.tokens.end());
+      tape.backward(model.decoder->loss(model.decoder->forward(batch), labels));
+      std::vector<float> all;
+      for (nn::Param* param : attachment->params()) {
+        all.insert(all.end(), param->gradient.span<float>().begin(), param->gradient.span<float>().end());
+      }
+      gradients.push_back(std::move(all));
+    }
+    EXPECT_EQ(gradients[0], gradients[1]) << row.name;
+    EXPECT_EQ(gradients[0], gradients[2]) << row.name;
+  }
+  set_thread_count(before);
+}
+
+std::string error_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Targets, APatternThatMatchesNothingIsAnError) {
+  auto model = models::load(kModels / "llama");
+  for (const std::string pattern : {"qproj", ".*nothing.*"}) {
+    const std::string error = error_of([&] { attach(model, methods()[0], {pattern}); });
+    EXPECT_NE(error.find("q_proj"), std::string::npos) << "must name what there is: " << error;
+  }
+  EXPECT_NE(error_of([&] { attach(model, methods()[0], {"(unclosed"}); }).find("regular expression"), std::string::npos);
+}
+
+TEST(Targets, PeftsRulesOfMatching) {
+  EXPECT_TRUE(matches_module("q_proj", "model.layers.3.self_attn.q_proj"));
+  EXPECT_FALSE(matches_module("proj", "model.layers.3.self_attn.q_proj"));
+  EXPECT_TRUE(matches_module("self_attn.q_proj", "model.layers.3.self_attn.q_proj"));
+  EXPECT_TRUE(matches_module(".*\\.(q|v)_proj", "model.layers.3.self_attn.v_proj"));
+  EXPECT_FALSE(matches_module(".*\\.(q|v)_proj", "model.layers.3.self_attn.k_proj"));
+}
+
+TEST(Lora, ARankAboveTheSizesIsRefusedWithBothFacts) {
+  auto model = models::load(kModels / "llama");
+  auto method = require_row(methods(), "method", "lora")->create();
+  set_options(method->options(), Json{{"rank", 512}}, "test");
+  const std::string error = error_of([&] { Attachment::create(model, "lora", std::move(method), {}, 1); });
+  EXPECT_NE(error.find("rank 512 exceeds min(in="), std::string::npos) << error;
+}
+
+// Rules A1 to A3: an adapter of another shape, for modules that are not there, or with settings Moxie
+// would have to ignore is refused, and nothing stays attached.
+class HostileAdapters : public testing::Test {
+ protected:
+  void SetUp() override {
+    model_ = models::load(kModels / "llama");
+    attach(model_, methods()[0])->save(folder_.path());
+    config_ = read_json_file(folder_.path() / "adapter_config.json");
+  }
+  std::string load_error() {
+    const std::string error = error_of([&] { Attachment::load(model_, folder_.path()); });
+    for (const nn::Site* site : model_.decoder->sites()) EXPECT_TRUE(site->taps.empty()) << site->name;
+    return error;
+  }
+  void write_config() { write_file_atomically(folder_.path() / "adapter_config.json", config_.dump()); }
+  Folder folder_;
+  models::Model model_;
+  Json config_;
+};
+
+TEST_F(HostileAdapters, AnotherRankThanTheTensors) {
+  config_["r"] = 3;
+  write_config();
+  EXPECT_NE(load_error().find("but this model and config ask for [3,"), std::string::npos);
+}
+
+TEST_F(HostileAdapters, ForAnotherBase) {
+  model_ = models::load(kModels / "llama_head_dim");
+  EXPECT_NE(load_error().find("ask for"), std::string::npos);
+}
+
+TEST_F(HostileAdapters, SettingsThatCannotBeHonoured) {
+  const Json kept = config_;
+  const std::pair<const char*, Json> settings[] = {{"use_dora", true}, {"bias", "all"}, {"lora_bias", true},
+                                                   {"modules_to_save", {"lm_head"}}, {"fan_in_fan_out", true},
+                                                   {"layer_replication", {{0, 1}}}, {"target_parameters", {"x"}}};
+  for (const auto& [key, value] : settings) {
+    config_ = kept;
+    config_[key] = value;
+    write_config();
+    EXPECT_NE(load_error().find(key), std::string::npos) << key;
+  }
+  config_ = kept;
+  config_["peft_type"] = "NEW";
+  write_config();
+  EXPECT_NE(load_error().find("peft_type 'NEW'"), std::string::npos);
+  config_ = kept;
+  config_["r"] = "eight";
+  write_config();
+  EXPECT_NE(load_error().find("rank"), std::string::npos);
+}
+
+TEST_F(HostileAdapters, BrokenFiles) {
+  write_file_atomically(folder_.path() / "adapter_config.json", "{\"peft_type\": ");
+  EXPECT_NE(load_error().find("not valid JSON"), std::string::npos);
+  write_config();
+  write_file_atomically(folder_.path() / "adapter_model.safetensors", "short");
+  EXPECT_FALSE(load_error().empty());
+  fs::remove(folder_.path() / "adapter_model.safetensors");
+  EXPECT_NE(load_error().find("adapter_model.safetensors"), std::string::npos);
+  fs::remove(folder_.path() / "adapter_config.json");
+  EXPECT_NE(load_error().find("no adapter_config.json"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace moxie::adapt
