@@ -104,11 +104,14 @@ Chart loss_chart(const Report& report) {
   Series mean = smooth(raw, std::clamp(static_cast<double>(raw.x.size()) / 25, 1.0, 50.0));
   mean.name = "training, smoothed";
   mean.style = "train";
-  Chart chart{"Loss",
-              "per token, over steps",
-              {thin_out(raw, kPoints), thin_out(mean, kPoints)},
-              false,
-              true};
+  Chart chart;
+  chart.title = "Loss";
+  chart.unit = "per token, over steps";
+  chart.series = {thin_out(raw, kPoints), thin_out(mean, kPoints)};
+  chart.is_wide = true;
+  // A loss that falls to a hundredth would lie on the axis for most of the run.
+  chart.is_log = raw.y.front() > 0 && mean.y.back() > 0 && raw.y.front() > 20 * mean.y.back();
+  if (chart.is_log) chart.unit += ", logarithmic";
   if (!report.evals.empty()) {
     Series held_out{"held out", "eval", {}, {}, true};
     for (const auto& eval : report.evals) {
@@ -127,7 +130,13 @@ std::string charts(const Report& report) {
     const Series series = curve(report, title, "train", field);
     const bool is_known =
         std::any_of(series.y.begin(), series.y.end(), [](double v) { return v != 0; });
-    if (is_known) text += chart_html({title, unit, {thin_out(series, kPoints)}, true, false});
+    if (!is_known) return;
+    Chart chart;
+    chart.title = title;
+    chart.unit = unit;
+    chart.series = {thin_out(series, kPoints)};
+    chart.starts_at_zero = true;
+    text += chart_html(chart);
   };
   one("Learning rate", "", &StepMetrics::learning_rate);
   one("Gradient norm", "before clipping", &StepMetrics::grad_norm);
@@ -179,16 +188,21 @@ std::string sites_table(const Report& report) {
     parameters += site.parameters;
   }
   const auto total = static_cast<double>(std::max<int64_t>(1, trainable(report)));
+  double largest = 1;
+  for (const auto& [family, sums] : families) {
+    largest = std::max(largest, static_cast<double>(sums.second));
+  }
   std::string text =
       "<h2>Trainable parameters by site</h2>\n<div class=\"card scroll\"><table><tr><th>site<th "
       "class=n>sites<th class=n>parameters<th class=n>share<th></tr>\n";
   for (const auto& family : order) {
     const auto& [count, parameters] = families[family];
     const double share = 100.0 * static_cast<double>(parameters) / total;
+    const double length = 100.0 * static_cast<double>(parameters) / largest;
     text += fmt::format(
         "<tr><td><code>{}</code><td class=n>{}<td class=n>{}<td class=n>{:.1f}%<td class=bar><i "
         "style=\"width:{:.1f}%\"></i></tr>\n",
-        escape_html(family), count, grouped(parameters), share, share);
+        escape_html(family), count, grouped(parameters), share, length);
   }
   return text + "</table></div>\n";
 }
@@ -244,7 +258,7 @@ std::string report_html(const Report& report) {
        {readable_time(report.finished.empty() ? report.started : report.finished), report.out}) {
     if (!part.empty()) subtitle += (subtitle.empty() ? "" : " · ") + part;
   }
-  if (report.status != "done") subtitle += " · " + report.status;
+  if (report.status != "finished") subtitle += " · " + report.status;
   const std::string model = escape_html(report.model);
   std::string page = fmt::format(
       "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<meta name=viewport "

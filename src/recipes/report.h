@@ -23,7 +23,7 @@ struct ReportSite {
 
 struct Report {
   std::string model, method, out;
-  std::string status = "done";
+  std::string status = "finished";
   std::string started, finished;  // UTC
   double seconds = 0;
   int64_t total_parameters = 0;

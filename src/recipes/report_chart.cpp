@@ -14,24 +14,28 @@ namespace {
 constexpr double kWidth = 1000, kHeight = 300;  // of the viewBox; it is stretched to its box
 
 struct Axis {
-  double low = 0, high = 1;
-  double at(double value) const { return (value - low) / (high - low); }
+  double low = 0, high = 1;  // of the logarithms when is_log
+  bool is_log = false;
+  double place(double value) const { return is_log ? std::log10(value) : value; }
+  double at(double value) const { return (place(value) - low) / (high - low); }
+  bool can_show(double value) const { return std::isfinite(place(value)); }
 };
 
 Axis span_of(const Chart& chart, bool is_x) {
-  Axis axis{std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity()};
+  Axis axis{std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity(),
+            !is_x && chart.is_log};
   for (const auto& series : chart.series) {
     for (const double value : is_x ? series.x : series.y) {
-      if (!std::isfinite(value)) continue;
-      axis.low = std::min(axis.low, value);
-      axis.high = std::max(axis.high, value);
+      if (!axis.can_show(value)) continue;
+      axis.low = std::min(axis.low, axis.place(value));
+      axis.high = std::max(axis.high, axis.place(value));
     }
   }
   if (axis.low > axis.high) return {};
   if (!is_x && chart.starts_at_zero) axis.low = std::min(axis.low, 0.0);
   if (axis.low == axis.high) {
     const double room = axis.low == 0 ? 1 : std::abs(axis.low) * 0.1;
-    return {axis.low - (is_x ? 0 : room), axis.high + room};
+    return {axis.low - (is_x ? 0 : room), axis.high + room, axis.is_log};
   }
   if (!is_x) {
     const double room = (axis.high - axis.low) * 0.06;
@@ -45,7 +49,7 @@ std::string path_of(const Series& series, const Axis& x, const Axis& y) {
   std::string path;
   bool is_open = false;
   for (size_t i = 0; i < series.x.size(); ++i) {
-    if (!std::isfinite(series.y[i])) {
+    if (!y.can_show(series.y[i])) {
       is_open = false;
       continue;
     }
@@ -60,7 +64,7 @@ std::string path_of(const Series& series, const Axis& x, const Axis& y) {
 std::string dots_of(const Series& series, const Axis& x, const Axis& y) {
   std::string path;
   for (size_t i = 0; i < series.x.size(); ++i) {
-    if (!std::isfinite(series.y[i])) continue;
+    if (!y.can_show(series.y[i])) continue;
     path += fmt::format("M{:.1f} {:.1f}h0", x.at(series.x[i]) * kWidth,
                         (1 - y.at(series.y[i])) * kHeight);
   }
@@ -123,7 +127,7 @@ std::string compact_number(double value) {
   if (size >= 1e9) return fmt::format("{:.3g}G", value / 1e9);
   if (size >= 1e6) return fmt::format("{:.3g}M", value / 1e6);
   if (size >= 1e4) return fmt::format("{:.3g}k", value / 1e3);
-  if (size >= 1e-3) return fmt::format("{:.4g}", value);
+  if (size >= 1e-2) return fmt::format("{:.4g}", value);
   const int exponent = static_cast<int>(std::floor(std::log10(size)));
   return fmt::format("{:.3g}e{}", value / std::pow(10.0, exponent), exponent);
 }
@@ -142,6 +146,20 @@ std::vector<double> ticks(double low, double high, int count) {
   std::vector<double> marks;
   for (double i = std::ceil(low / step - 1e-9); i * step <= high + step * 1e-9; ++i) {
     marks.push_back(i * step);
+  }
+  return marks;
+}
+
+std::vector<double> log_ticks(double low, double high) {
+  std::vector<double> marks;
+  if (!(low > 0) || !(high > low) || !std::isfinite(high)) return marks;
+  const bool is_short = high / low < 50;
+  for (int power = static_cast<int>(std::floor(std::log10(low))); power <= 300; ++power) {
+    for (const double factor : {1.0, 2.0, 5.0}) {
+      const double mark = factor * std::pow(10.0, power);
+      if (mark > high * (1 + 1e-9)) return marks;
+      if (mark >= low && (is_short || factor == 1.0)) marks.push_back(mark);
+    }
   }
   return marks;
 }
@@ -181,7 +199,9 @@ std::string chart_html(const Chart& chart) {
   const Axis y = span_of(chart, false);
   std::string grid;
   std::string labels;
-  for (const double mark : ticks(y.low, y.high, 4)) {
+  const double floor = std::pow(10.0, y.low);
+  for (const double mark :
+       y.is_log ? log_ticks(floor, std::pow(10.0, y.high)) : ticks(y.low, y.high, 4)) {
     const double top = 1 - y.at(mark);
     grid += fmt::format("M0 {0:.1f}H{1}", top * kHeight, kWidth);
     labels += fmt::format("<span class=y style=\"top:{:.2f}%\">{}</span>", top * 100,

@@ -18,6 +18,7 @@ struct Chart {
   std::string unit;  // shown beside the title
   std::vector<Series> series;
   bool starts_at_zero = false;
+  bool is_log = false;  // values that are not positive leave a gap
   bool is_wide = false;
 };
 
@@ -31,5 +32,7 @@ Series thin_out(const Series& series, size_t count);
 Series smooth(const Series& series, double span);
 // Round values that divide [low, high] into about `count` parts.
 std::vector<double> ticks(double low, double high, int count);
+// The same for a logarithmic axis: powers of ten, or 1-2-5 where there are few of them.
+std::vector<double> log_ticks(double low, double high);
 
 }  // namespace moxie::recipes

@@ -77,7 +77,7 @@ th{font-weight:600;color:var(--soft);font-size:13px}
 td.n,th.n{text-align:right;white-space:nowrap}
 td code{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;
 white-space:nowrap}
-td.bar{width:30%;min-width:80px}td.bar i{display:block;height:8px;border-radius:4px;
+td.bar{width:24%;min-width:80px}td.bar i{display:block;height:8px;border-radius:4px;
 background:var(--accent);min-width:2px}
 .config{columns:320px;column-gap:0}
 .config div{display:flex;gap:16px;padding:6px 16px;break-inside:avoid;font-size:14px}

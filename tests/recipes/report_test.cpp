@@ -137,6 +137,15 @@ TEST(ReportChart, TicksAreRoundAndInside) {
   EXPECT_TRUE(ticks(1, 1, 4).empty());
 }
 
+TEST(ReportChart, LogarithmicTicks) {
+  EXPECT_EQ(log_ticks(0.009, 150).size(), 5u);  // 0.01, 0.1, 1, 10, 100
+  const auto few = log_ticks(0.9, 6);
+  ASSERT_EQ(few.size(), 3u);
+  EXPECT_DOUBLE_EQ(few[1], 2);
+  EXPECT_TRUE(log_ticks(0, 1).empty());
+  EXPECT_TRUE(log_ticks(1, INFINITY).empty());
+}
+
 TEST(ReportChart, ThinningKeepsTheMeanAndTheLastStep) {
   Series series{"a", "train", {}, {}};
   for (int i = 0; i < 1000; ++i) {
@@ -160,6 +169,7 @@ TEST(ReportChart, SmoothingStartsAtTheFirstValue) {
 
 TEST(ReportChart, NumbersAreShort) {
   EXPECT_EQ(compact_number(2e-4), "2e-4");
+  EXPECT_EQ(compact_number(1e-3), "1e-3");
   EXPECT_EQ(compact_number(0.25), "0.25");
   EXPECT_EQ(compact_number(1500), "1500");
   EXPECT_EQ(compact_number(4884480), "4.88M");
