@@ -51,7 +51,7 @@ def smollm(smollm_gguf):
 def smollm_hf(smollm, smollm_tokenizer, tmp_path_factory):
     """The same model as a Hugging Face directory written by transformers."""
     folder = tmp_path_factory.mktemp("smollm_hf")
-    smollm.save_pretrained(folder)
+    models.plain_copy(smollm).save_pretrained(folder)
     smollm_tokenizer.save_pretrained(folder)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,5 @@
 """The reference models: two real GGUF files out of Python packages, and how transformers reads them."""
+import copy
 import importlib.util
 import os
 import pathlib
@@ -32,6 +33,17 @@ def load_gguf(path: pathlib.Path):
 
 def load_hf(folder):
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+
+
+def plain_copy(model):
+    """A copy that is an ordinary f32 model: one that came from a GGUF file counts as quantised, and will
+    not be saved."""
+    model = copy.deepcopy(model)
+    model.hf_quantizer = None
+    model.is_quantized = False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    return model
 
 
 def smollm_tokenizer(path: pathlib.Path):
