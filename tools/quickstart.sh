@@ -15,7 +15,7 @@ began=$SECONDS
 
 evaluate() { # RESULT.json PREDICTIONS.jsonl [more arguments]
   "$moxie" eval "$model" --data "$data/heldout.jsonl" --metric exact_match \
-    --predictions "$2" --json "${@:3}" >"$1"
+    --max-tokens 32 --predictions "$2" --json "${@:3}" >"$1"
 }
 
 train() {

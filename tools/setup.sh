@@ -10,7 +10,7 @@ set -euo pipefail
 
 packages=(
   g++ make cmake ninja-build ccache pkg-config git
-  libdnnl-dev nlohmann-json3-dev libcli11-dev libyaml-cpp-dev libfmt-dev libspdlog-dev
+  libdnnl-dev ocl-icd-opencl-dev nlohmann-json3-dev libcli11-dev libyaml-cpp-dev libfmt-dev libspdlog-dev
   libcpp-httplib-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev libgtest-dev libbenchmark-dev
   python3 python3-pip ca-certificates
 )

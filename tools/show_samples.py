@@ -30,8 +30,8 @@ def main():
     # Evenly spread over the file, not picked for their looks.
     for i in (0, len(questions) // 3, 2 * len(questions) // 3):
         print(f"\n  said     {questions[i][-2]['content']}")
-        print(f"  before   {shorten(before[i]['prediction'])}")
-        print(f"  after    {shorten(after[i]['prediction'])}")
+        print(f"  before   {shorten(before[i]['answer'])}")
+        print(f"  after    {shorten(after[i]['answer'])}")
         print(f"  wanted   {questions[i][-1]['content']}")
     print(f"\nExact match on {len(questions)} held-out commands: "
           f"before {100 * scores[0]:.1f}%, after {100 * scores[1]:.1f}%")

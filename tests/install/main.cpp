@@ -1,4 +1,5 @@
-// Calls into an upper layer, a table of a registry, and the Rust part through the installed package.
+// Calls into an upper layer, a table of a registry, and the Rust part through the installed
+// package.
 #include <cstdio>
 #include <vector>
 
@@ -6,11 +7,11 @@
 #include "text/chat_template.h"
 
 int main() {
-  const moxie::quant::QuantFormat* format = moxie::quant::find_format(3);
-  if (format == nullptr || format->block != 32) return 1;
-  std::vector<std::byte> block(static_cast<size_t>(format->bytes));
+  const auto* row = moxie::quant::find_format(3);  // q4_1
+  if (row == nullptr || (*row)->block != 32) return 1;
+  std::vector<std::byte> block(static_cast<size_t>((*row)->bytes));
   std::vector<float> values(32, 1.0f);
-  format->decode(block.data(), values.data(), 32);
+  (*row)->decode(block.data(), values.data(), 32);
   if (values[31] != 0.0f) return 2;
 
   const moxie::text::ChatTemplate chat("{{ messages[0].content | upper }}", {}, "consumer");
