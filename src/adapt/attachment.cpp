@@ -5,10 +5,16 @@
 
 namespace moxie::adapt {
 
-Attachment::Attachment(nn::Decoder& decoder, std::string method_name, std::unique_ptr<Method> method, TargetOptions targets)
-    : decoder_(&decoder), method_name_(std::move(method_name)), method_(std::move(method)), targets_(std::move(targets)) {}
+Attachment::Attachment(nn::Decoder& decoder, std::string method_name,
+                       std::unique_ptr<Method> method, TargetOptions targets)
+    : decoder_(&decoder),
+      method_name_(std::move(method_name)),
+      method_(std::move(method)),
+      targets_(std::move(targets)) {}
 
-Attachment::~Attachment() { detach(); }
+Attachment::~Attachment() {
+  detach();
+}
 
 void Attachment::attach(const std::vector<Target>& sites, uint64_t seed) {
   sites_ = sites;
@@ -19,9 +25,11 @@ void Attachment::attach(const std::vector<Target>& sites, uint64_t seed) {
 }
 
 std::unique_ptr<Attachment> Attachment::create(models::Model& model, const std::string& method_name,
-                                               std::unique_ptr<Method> method, const TargetOptions& targets, uint64_t seed) {
+                                               std::unique_ptr<Method> method,
+                                               const TargetOptions& targets, uint64_t seed) {
   const auto sites = select_targets(*model.decoder, targets, method->site_kinds(), method_name);
-  std::unique_ptr<Attachment> made(new Attachment(*model.decoder, method_name, std::move(method), targets));
+  std::unique_ptr<Attachment> made(
+      new Attachment(*model.decoder, method_name, std::move(method), targets));
   made->base_name_ = model.path.string();
   made->attach(sites, seed);
   return made;
@@ -38,7 +46,8 @@ nn::ParamList Attachment::params() const {
 void Attachment::detach() {
   for (nn::Site* site : decoder_->sites()) {
     std::erase_if(site->taps, [&](const std::shared_ptr<nn::Tap>& tap) {
-      return std::any_of(adapters_.begin(), adapters_.end(), [&](const auto& adapter) { return adapter == tap; });
+      return std::any_of(adapters_.begin(), adapters_.end(),
+                         [&](const auto& adapter) { return adapter == tap; });
     });
   }
 }
@@ -53,7 +62,8 @@ void Attachment::merge(models::Model& model) {
   const auto& config = model.decoder->config();
   for (const auto& adapter : adapters_) {
     if (adapter->site_name() == "embed" && config.ties_embeddings) {
-      fail(ErrorCode::kUnsupported, "merge", "the embedding is tied to the output projection, and the adapter changes only the "
+      fail(ErrorCode::kUnsupported, "merge",
+           "the embedding is tied to the output projection, and the adapter changes only the "
            "first; keep the adapter separate");
     }
     nn::Matrix* matrix = by_name.at(adapter->site_name());

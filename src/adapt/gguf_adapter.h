@@ -7,6 +7,7 @@
 
 namespace moxie::adapt {
 
-void save_gguf_adapter(const Attachment& attachment, const models::Model& model, const std::filesystem::path& path);
+void save_gguf_adapter(const Attachment& attachment, const models::Model& model,
+                       const std::filesystem::path& path);
 
 }  // namespace moxie::adapt

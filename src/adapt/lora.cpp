@@ -1,5 +1,6 @@
-// LoRA: y = W x + s B A x, s = alpha / r, or alpha / sqrt(r) with rsLoRA (Hu et al., 2021; Kalajdzievski,
-// 2023). A starts Kaiming-uniform with a = sqrt(5), B at zero, as in PEFT. On an embedding: E[t] + s B A[:, t].
+// LoRA: y = W x + s B A x, s = alpha / r, or alpha / sqrt(r) with rsLoRA (Hu et al., 2021;
+// Kalajdzievski, 2023). A starts Kaiming-uniform with a = sqrt(5), B at zero, as in PEFT. On an
+// embedding: E[t] + s B A[:, t].
 #include <cmath>
 #include <numeric>
 
@@ -25,10 +26,12 @@ struct LoraOptions {
   void visit(auto& v) {
     v("rank", rank, "width of the adapter", range(1, 4096));
     v("alpha", alpha, "numerator of the scale: alpha / rank", range(1e-6, 1e6));
-    v("dropout", dropout, "probability that an input element is dropped while training", range(0, 0.99));
+    v("dropout", dropout, "probability that an input element is dropped while training",
+      range(0, 0.99));
     v("rslora", rslora, "scale by alpha / sqrt(rank)");
     v("rank_pattern", rank_pattern, "ranks of their own for modules that match", range(1, 4096));
-    v("alpha_pattern", alpha_pattern, "alphas of their own for modules that match", range(1e-6, 1e6));
+    v("alpha_pattern", alpha_pattern, "alphas of their own for modules that match",
+      range(1e-6, 1e6));
   }
 };
 
@@ -41,9 +44,13 @@ uint64_t stream_of(const std::string& name) {  // FNV-1a: a stable number for a 
 class LoraAdapter : public Adapter {
  public:
   LoraAdapter(const nn::Site& site, int64_t rank, double scaling, double dropout, Rng rng)
-      : Adapter(site), is_embedding_(site.kind == nn::SiteKind::kEmbedding), scaling_(scaling), dropout_(dropout),
+      : Adapter(site),
+        is_embedding_(site.kind == nn::SiteKind::kEmbedding),
+        scaling_(scaling),
+        dropout_(dropout),
         stream_(stream_of(site.name)) {
-    // Embeddings are kept transposed to the file, as rows by token, so that a step touches only rows it uses.
+    // Embeddings are kept transposed to the file, as rows by token, so that a step touches only
+    // rows it uses.
     a_.name = site.name + ".lora_a";
     b_.name = site.name + ".lora_b";
     a_.owner = b_.owner = nn::Owner::kAdapter;
@@ -53,7 +60,8 @@ class LoraAdapter : public Adapter {
       for (float& value : b_.value.span<float>()) value = static_cast<float>(rng.normal());
     } else {
       const double bound = 1.0 / std::sqrt(static_cast<double>(site.in));
-      for (float& value : a_.value.span<float>()) value = static_cast<float>(bound * (2 * rng.uniform() - 1));
+      for (float& value : a_.value.span<float>())
+        value = static_cast<float>(bound * (2 * rng.uniform() - 1));
     }
   }
 
@@ -82,13 +90,15 @@ class LoraAdapter : public Adapter {
       const int64_t dim = b_.value.rows();
       Tensor b_rows = Tensor::empty({rank, dim}, DType::kF32);
       for (int64_t i = 0; i < dim; ++i) {
-        for (int64_t r = 0; r < rank; ++r) b_rows.data<float>()[r * dim + i] = b_.value.data<float>()[i * rank + r];
+        for (int64_t r = 0; r < rank; ++r)
+          b_rows.data<float>()[r * dim + i] = b_.value.data<float>()[i * rank + r];
       }
-      kernels::gemm_tn(vocab, dim, rank, a_.value.data<float>(), b_rows.data<float>(), matrix.data<float>(), true, scale);
+      kernels::gemm_tn(vocab, dim, rank, a_.value.data<float>(), b_rows.data<float>(),
+                       matrix.data<float>(), true, scale);
       return;
     }
-    kernels::gemm_nn(b_.value.rows(), a_.value.cols(), rank, b_.value.data<float>(), a_.value.data<float>(),
-                     matrix.data<float>(), true, scale);
+    kernels::gemm_nn(b_.value.rows(), a_.value.cols(), rank, b_.value.data<float>(),
+                     a_.value.data<float>(), matrix.data<float>(), true, scale);
   }
 
  private:
@@ -99,7 +109,8 @@ class LoraAdapter : public Adapter {
 
   Tensor apply_to_embedding(const Tensor& y, const nn::TapContext& context) {
     // A [r, vocab]: gather its columns by token through the transpose.
-    const Tensor columns = ops::gather_columns(matched(a_, y.dtype()), {context.tokens->begin(), context.tokens->end()});
+    const Tensor columns = ops::gather_columns(matched(a_, y.dtype()),
+                                               {context.tokens->begin(), context.tokens->end()});
     return ops::add(y, ops::scale(ops::dense(columns, matched(b_, y.dtype())), scaling_));
   }
 
@@ -109,54 +120,79 @@ class LoraAdapter : public Adapter {
   nn::Param a_, b_;
 };
 
-// Settings of PEFT's LoraConfig that change what an adapter computes, and the values that mean "not used".
+// Settings of PEFT's LoraConfig that change what an adapter computes, and the values that mean "not
+// used".
 void refuse(const Json& config, const char* key, const std::string& where, const char* why) {
   if (!config.contains(key)) return;
   const Json& value = config.at(key);
-  const bool unused = value.is_null() || (value.is_boolean() && !value.get<bool>()) || (value.is_structured() && value.empty()) ||
+  const bool unused = value.is_null() || (value.is_boolean() && !value.get<bool>()) ||
+                      (value.is_structured() && value.empty()) ||
                       (value.is_string() && (value == "none" || value.get<std::string>().empty()));
-  if (!unused) fail(ErrorCode::kUnsupported, where, "the adapter sets {} = {}: {}", key, value.dump(), why);
+  if (!unused)
+    fail(ErrorCode::kUnsupported, where, "the adapter sets {} = {}: {}", key, value.dump(), why);
 }
 
 class Lora : public Method {
  public:
   std::vector<Option> options() override { return list_options(options_); }
-  std::vector<nn::SiteKind> site_kinds() const override { return {nn::SiteKind::kLinear, nn::SiteKind::kEmbedding}; }
+  std::vector<nn::SiteKind> site_kinds() const override {
+    return {nn::SiteKind::kLinear, nn::SiteKind::kEmbedding};
+  }
 
   std::shared_ptr<Adapter> make(const nn::Site& site, const std::string& module, Rng rng) override {
-    const auto rank = static_cast<int64_t>(pattern_value(options_.rank_pattern, module, static_cast<double>(options_.rank)));
+    const auto rank = static_cast<int64_t>(
+        pattern_value(options_.rank_pattern, module, static_cast<double>(options_.rank)));
     const double alpha = pattern_value(options_.alpha_pattern, module, options_.alpha);
     if (rank > std::min(site.in, site.out)) {
-      fail(ErrorCode::kInvalidArgument, "lora", "rank {} exceeds min(in={}, out={}) of {}; choose rank <= {}", rank, site.in,
-           site.out, module, std::min(site.in, site.out));
+      fail(ErrorCode::kInvalidArgument, "lora",
+           "rank {} exceeds min(in={}, out={}) of {}; choose rank <= {}", rank, site.in, site.out,
+           module, std::min(site.in, site.out));
     }
-    const double divisor = options_.rslora ? std::sqrt(static_cast<double>(rank)) : static_cast<double>(rank);
+    const double divisor =
+        options_.rslora ? std::sqrt(static_cast<double>(rank)) : static_cast<double>(rank);
     return std::make_shared<LoraAdapter>(site, rank, alpha / divisor, options_.dropout, rng);
   }
 
   Json to_peft_config() const override {
-    Json config = {{"r", options_.rank}, {"lora_alpha", options_.alpha}, {"lora_dropout", options_.dropout},
-                   {"use_rslora", options_.rslora}, {"rank_pattern", Json::object()}, {"alpha_pattern", Json::object()}};
-    for (const auto& [pattern, rank] : options_.rank_pattern) config["rank_pattern"][pattern] = static_cast<int64_t>(rank);
-    for (const auto& [pattern, alpha] : options_.alpha_pattern) config["alpha_pattern"][pattern] = alpha;
-    if (options_.alpha == std::floor(options_.alpha)) config["lora_alpha"] = static_cast<int64_t>(options_.alpha);
-    config.update({{"bias", "none"}, {"use_dora", false}, {"lora_bias", false}, {"fan_in_fan_out", false},
-                   {"init_lora_weights", true}, {"layer_replication", nullptr}, {"modules_to_save", nullptr}});
+    Json config = {{"r", options_.rank},
+                   {"lora_alpha", options_.alpha},
+                   {"lora_dropout", options_.dropout},
+                   {"use_rslora", options_.rslora},
+                   {"rank_pattern", Json::object()},
+                   {"alpha_pattern", Json::object()}};
+    for (const auto& [pattern, rank] : options_.rank_pattern)
+      config["rank_pattern"][pattern] = static_cast<int64_t>(rank);
+    for (const auto& [pattern, alpha] : options_.alpha_pattern)
+      config["alpha_pattern"][pattern] = alpha;
+    if (options_.alpha == std::floor(options_.alpha))
+      config["lora_alpha"] = static_cast<int64_t>(options_.alpha);
+    config.update({{"bias", "none"},
+                   {"use_dora", false},
+                   {"lora_bias", false},
+                   {"fan_in_fan_out", false},
+                   {"init_lora_weights", true},
+                   {"layer_replication", nullptr},
+                   {"modules_to_save", nullptr}});
     return config;
   }
 
   void from_peft_config(const Json& config, const std::string& where) override {
-    refuse(config, "use_dora", where, "DoRA's magnitudes are not a LoRA; it cannot be loaded as one");
+    refuse(config, "use_dora", where,
+           "DoRA's magnitudes are not a LoRA; it cannot be loaded as one");
     refuse(config, "bias", where, "trained biases are not supported");
     refuse(config, "lora_bias", where, "biases of B are not supported");
     refuse(config, "layer_replication", where, "replicated layers are not supported");
-    refuse(config, "modules_to_save", where, "whole trained modules are not supported; merge them with PEFT first");
+    refuse(config, "modules_to_save", where,
+           "whole trained modules are not supported; merge them with PEFT first");
     refuse(config, "fan_in_fan_out", where, "transposed (Conv1D) weights are not supported");
     refuse(config, "target_parameters", where, "adapters on bare parameters are not supported");
     refuse(config, "trainable_token_indices", where, "trained tokens are not supported");
     Json mine = Json::object();
-    const std::pair<const char*, const char*> keys[] = {{"r", "rank"}, {"lora_alpha", "alpha"}, {"lora_dropout", "dropout"},
-                                                        {"use_rslora", "rslora"}, {"rank_pattern", "rank_pattern"},
+    const std::pair<const char*, const char*> keys[] = {{"r", "rank"},
+                                                        {"lora_alpha", "alpha"},
+                                                        {"lora_dropout", "dropout"},
+                                                        {"use_rslora", "rslora"},
+                                                        {"rank_pattern", "rank_pattern"},
                                                         {"alpha_pattern", "alpha_pattern"}};
     for (const auto& [peft, name] : keys) {
       if (config.contains(peft) && !config.at(peft).is_null()) mine[name] = config.at(peft);
@@ -165,10 +201,13 @@ class Lora : public Method {
   }
 
  private:
-  // PEFT's rule: a key is a regular expression for the end of a module's name; the first that matches wins.
-  static double pattern_value(const std::map<std::string, double>& patterns, const std::string& module, double fallback) {
+  // PEFT's rule: a key is a regular expression for the end of a module's name; the first that
+  // matches wins.
+  static double pattern_value(const std::map<std::string, double>& patterns,
+                              const std::string& module, double fallback) {
     for (const auto& [pattern, value] : patterns) {
-      if (matches_module(pattern, module) || matches_module("(.*\\.)?(" + pattern + ")", module)) return value;
+      if (matches_module(pattern, module) || matches_module("(.*\\.)?(" + pattern + ")", module))
+        return value;
     }
     return fallback;
   }
@@ -176,11 +215,14 @@ class Lora : public Method {
   LoraOptions options_;
 };
 
-std::unique_ptr<Method> create() { return std::make_unique<Lora>(); }
+std::unique_ptr<Method> create() {
+  return std::make_unique<Lora>();
+}
 
 }  // namespace
 
 extern const MethodEntry lora_entry;
-const MethodEntry lora_entry{"low-rank update of linear layers and embeddings", "Hu et al., 2021, arXiv:2106.09685", "LORA", nullptr, create};
+const MethodEntry lora_entry{"low-rank update of linear layers and embeddings",
+                             "Hu et al., 2021, arXiv:2106.09685", "LORA", nullptr, create};
 
 }  // namespace moxie::adapt

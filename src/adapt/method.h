@@ -1,6 +1,7 @@
 #pragma once
-// A PEFT method: what it attaches to which sites, how its parameters are named in a PEFT folder, and how
-// it is merged into the base. One file a method, listed in adapt.list; the row's name is the method's.
+// A PEFT method: what it attaches to which sites, how its parameters are named in a PEFT folder,
+// and how it is merged into the base. One file a method, listed in adapt.list; the row's name is
+// the method's.
 #include <map>
 #include <memory>
 #include <optional>
@@ -17,9 +18,10 @@ namespace moxie::adapt {
 
 // What every method shares: which sites it takes.
 struct TargetOptions {
-  std::vector<std::string> targets = {"all-linear"};  // all-linear, suffixes such as q_proj, or a regex
+  std::vector<std::string> targets = {
+      "all-linear"};  // all-linear, suffixes such as q_proj, or a regex
   std::vector<std::string> exclude;
-  std::vector<std::string> layers;                    // "0-7", "12": all when empty
+  std::vector<std::string> layers;  // "0-7", "12": all when empty
 };
 
 // An adapter that is W + scaling * B A, for formats that can say only that.
@@ -54,9 +56,10 @@ class Method {
   virtual std::vector<nn::SiteKind> site_kinds() const = 0;
   // Checks options against the site and makes the unit, initialised so that the model is unchanged.
   // `rng` is this site's own stream.
-  virtual std::shared_ptr<Adapter> make(const nn::Site& site, const std::string& module, Rng rng) = 0;
-  // The method's part of adapter_config.json, and reading it back; unknown or unsupported settings that
-  // would change the result are errors.
+  virtual std::shared_ptr<Adapter> make(const nn::Site& site, const std::string& module,
+                                        Rng rng) = 0;
+  // The method's part of adapter_config.json, and reading it back; unknown or unsupported settings
+  // that would change the result are errors.
   virtual Json to_peft_config() const = 0;
   virtual void from_peft_config(const Json& config, const std::string& where) = 0;
 };
@@ -64,8 +67,8 @@ class Method {
 struct MethodEntry {
   const char* summary;
   const char* paper;
-  const char* peft_type;       // "LORA"
-  const char* not_mergeable;   // why, or null when merge_into works
+  const char* peft_type;      // "LORA"
+  const char* not_mergeable;  // why, or null when merge_into works
   std::unique_ptr<Method> (*create)();
 };
 

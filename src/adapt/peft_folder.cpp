@@ -16,7 +16,8 @@ constexpr const char* kPrefix = "base_model.model.";
 
 Json target_modules(const std::vector<Target>& sites) {
   std::set<std::string> names;
-  for (const Target& target : sites) names.insert(target.module.substr(target.module.rfind('.') + 1));
+  for (const Target& target : sites)
+    names.insert(target.module.substr(target.module.rfind('.') + 1));
   return names;
 }
 
@@ -26,20 +27,25 @@ std::vector<std::string> modules_in(const io::Safetensors& file, const std::stri
   for (const auto& tensor : file.tensors()) {
     const size_t at = tensor.name.find(".lora_");
     if (!tensor.name.starts_with(kPrefix) || at == std::string::npos) {
-      fail(ErrorCode::kUnsupported, where, "the tensor '{}' is not part of this method; only {}<module>.lora_* is", tensor.name, kPrefix);
+      fail(ErrorCode::kUnsupported, where,
+           "the tensor '{}' is not part of this method; only {}<module>.lora_* is", tensor.name,
+           kPrefix);
     }
-    const std::string module = tensor.name.substr(std::string(kPrefix).size(), at - std::string(kPrefix).size());
-    if (std::find(modules.begin(), modules.end(), module) == modules.end()) modules.push_back(module);
+    const std::string module =
+        tensor.name.substr(std::string(kPrefix).size(), at - std::string(kPrefix).size());
+    if (std::find(modules.begin(), modules.end(), module) == modules.end())
+      modules.push_back(module);
   }
   if (modules.empty()) fail(ErrorCode::kCorruptData, where, "the adapter holds no tensors");
   return modules;
 }
 
-void copy_into(nn::Param& param, const io::StoredTensor* stored, const std::string& name, const std::string& where) {
+void copy_into(nn::Param& param, const io::StoredTensor* stored, const std::string& name,
+               const std::string& where) {
   if (stored == nullptr) fail(ErrorCode::kCorruptData, where, "the tensor '{}' is missing", name);
   if (stored->format == nullptr || stored->dims != param.value.shape().dims()) {
-    fail(ErrorCode::kCorruptData, where, "'{}' is {} {}, but this model and config ask for {}", name, stored->type_name,
-         Shape(stored->dims).to_string(), param.value.shape().to_string());
+    fail(ErrorCode::kCorruptData, where, "'{}' is {} {}, but this model and config ask for {}",
+         name, stored->type_name, Shape(stored->dims).to_string(), param.value.shape().to_string());
   }
   param.value = stored->as_f32();
 }
@@ -49,8 +55,12 @@ void copy_into(nn::Param& param, const io::StoredTensor* stored, const std::stri
 void Attachment::save(const fs::path& folder) const {
   fs::create_directories(folder);
   const auto& entry = *require_row(methods(), "method", method_name_).entry;
-  Json config = {{"peft_type", entry.peft_type}, {"task_type", "CAUSAL_LM"}, {"base_model_name_or_path", base_name_},
-                 {"revision", nullptr}, {"inference_mode", true}, {"auto_mapping", nullptr}};
+  Json config = {{"peft_type", entry.peft_type},
+                 {"task_type", "CAUSAL_LM"},
+                 {"base_model_name_or_path", base_name_},
+                 {"revision", nullptr},
+                 {"inference_mode", true},
+                 {"auto_mapping", nullptr}};
   config.update(method_->to_peft_config());
   config["target_modules"] = target_modules(sites_);
   config["exclude_modules"] = nullptr;
@@ -79,33 +89,42 @@ std::unique_ptr<Attachment> Attachment::load(models::Model& model, const fs::pat
   const std::string where = folder.string();
   std::error_code ignored;
   if (!fs::exists(folder / "adapter_config.json", ignored)) {
-    fail(ErrorCode::kNotFound, where, "there is no adapter_config.json here; give the folder of a PEFT adapter");
+    fail(ErrorCode::kNotFound, where,
+         "there is no adapter_config.json here; give the folder of a PEFT adapter");
   }
   const Json config = read_json_file(folder / "adapter_config.json");
-  if (!config.is_object()) fail(ErrorCode::kCorruptData, where, "adapter_config.json is not an object");
-  const std::string type = config.contains("peft_type") && config.at("peft_type").is_string() ? config.at("peft_type").get<std::string>() : "";
+  if (!config.is_object())
+    fail(ErrorCode::kCorruptData, where, "adapter_config.json is not an object");
+  const std::string type = config.contains("peft_type") && config.at("peft_type").is_string()
+                               ? config.at("peft_type").get<std::string>()
+                               : "";
   const Named<MethodEntry>* row = nullptr;
   for (const auto& candidate : methods()) {
     if (type == candidate->peft_type) row = &candidate;
   }
   if (row == nullptr) {
-    fail(ErrorCode::kUnsupported, where, "peft_type '{}' is not a method Moxie has; see `moxie methods`", type);
+    fail(ErrorCode::kUnsupported, where,
+         "peft_type '{}' is not a method Moxie has; see `moxie methods`", type);
   }
   auto method = (*row)->create();
   method->from_peft_config(config, where + "/adapter_config.json");
   const auto file = io::Safetensors::open(folder / "adapter_model.safetensors");
 
-  // The file's own modules decide, so that whatever target_modules was (a regex, a list), nothing is
-  // left out and nothing is made up.
+  // The file's own modules decide, so that whatever target_modules was (a regex, a list), nothing
+  // is left out and nothing is made up.
   TargetOptions targets;
   targets.targets = modules_in(*file, where);
   const auto sites = select_targets(*model.decoder, targets, method->site_kinds(), where);
   for (const std::string& module : targets.targets) {
-    if (std::none_of(sites.begin(), sites.end(), [&](const Target& target) { return target.module == module; })) {
-      fail(ErrorCode::kCorruptData, where, "the adapter changes '{}', which this model does not have; is it for another base?", module);
+    if (std::none_of(sites.begin(), sites.end(),
+                     [&](const Target& target) { return target.module == module; })) {
+      fail(ErrorCode::kCorruptData, where,
+           "the adapter changes '{}', which this model does not have; is it for another base?",
+           module);
     }
   }
-  std::unique_ptr<Attachment> made(new Attachment(*model.decoder, std::string(row->name), std::move(method), targets));
+  std::unique_ptr<Attachment> made(
+      new Attachment(*model.decoder, std::string(row->name), std::move(method), targets));
   made->base_name_ = model.path.string();
   std::vector<std::shared_ptr<Adapter>> units;
   for (size_t i = 0; i < sites.size(); ++i) {

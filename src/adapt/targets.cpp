@@ -12,8 +12,9 @@ namespace moxie::adapt {
 namespace {
 
 bool is_plain(const std::string& pattern) {
-  return std::all_of(pattern.begin(), pattern.end(),
-                     [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '.' || c == '-'; });
+  return std::all_of(pattern.begin(), pattern.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '_' || c == '.' || c == '-';
+  });
 }
 
 bool ends_at_dot(const std::string& module, const std::string& suffix) {
@@ -23,12 +24,14 @@ bool ends_at_dot(const std::string& module, const std::string& suffix) {
 
 std::regex compile(const std::string& pattern) {
   if (pattern.size() > 1000) {
-    fail(ErrorCode::kInvalidArgument, "targets", "the pattern has {} characters; 1000 are allowed", pattern.size());
+    fail(ErrorCode::kInvalidArgument, "targets", "the pattern has {} characters; 1000 are allowed",
+         pattern.size());
   }
   try {
     return std::regex(pattern, std::regex::ECMAScript);
   } catch (const std::regex_error& error) {
-    fail(ErrorCode::kInvalidArgument, "targets", "'{}' is no regular expression: {}", pattern, error.what());
+    fail(ErrorCode::kInvalidArgument, "targets", "'{}' is no regular expression: {}", pattern,
+         error.what());
   }
 }
 
@@ -46,7 +49,8 @@ std::set<int64_t> parse_layers(const std::vector<std::string>& ranges, int64_t c
       status = second.ec;
     }
     if (status != std::errc() || at != end || first < 0 || last < first || last >= count) {
-      fail(ErrorCode::kInvalidArgument, "targets", "layers '{}' is not a range within 0-{}; write 0-7 or 12", range, count - 1);
+      fail(ErrorCode::kInvalidArgument, "targets",
+           "layers '{}' is not a range within 0-{}; write 0-7 or 12", range, count - 1);
     }
     for (int64_t layer = first; layer <= last; ++layer) layers.insert(layer);
   }
@@ -68,8 +72,10 @@ bool matches_module(const std::string& pattern, const std::string& module) {
 }
 
 std::vector<Target> select_targets(nn::Decoder& decoder, const TargetOptions& options,
-                                   const std::vector<nn::SiteKind>& kinds, const std::string& where) {
-  const auto layers = parse_layers(options.layers, static_cast<int64_t>(decoder.config().layers.size()));
+                                   const std::vector<nn::SiteKind>& kinds,
+                                   const std::string& where) {
+  const auto layers =
+      parse_layers(options.layers, static_cast<int64_t>(decoder.config().layers.size()));
   std::vector<Target> picked;
   std::set<std::string> choices;
   for (nn::Site* site : decoder.sites()) {
@@ -82,7 +88,8 @@ std::vector<Target> select_targets(nn::Decoder& decoder, const TargetOptions& op
   }
   if (picked.empty()) {
     const std::vector<std::string> names(choices.begin(), choices.end());
-    fail(ErrorCode::kInvalidArgument, where, "the targets '{}' match no module of this model; choose all-linear, or from {}",
+    fail(ErrorCode::kInvalidArgument, where,
+         "the targets '{}' match no module of this model; choose all-linear, or from {}",
          join(options.targets, ","), join(names, ", "));
   }
   return picked;

@@ -1,7 +1,8 @@
 #pragma once
 // Which sites a pattern picks. Modules are named as in the Hugging Face model
-// (model.layers.3.self_attn.q_proj); PEFT's rules hold: a list names suffixes, a single string that is
-// no plain name is a regular expression over the whole name. A pattern that matches nothing is an error.
+// (model.layers.3.self_attn.q_proj); PEFT's rules hold: a list names suffixes, a single string that
+// is no plain name is a regular expression over the whole name. A pattern that matches nothing is
+// an error.
 #include <string>
 #include <vector>
 
@@ -15,7 +16,8 @@ struct Target {
 };
 
 std::vector<Target> select_targets(nn::Decoder& decoder, const TargetOptions& options,
-                                   const std::vector<nn::SiteKind>& kinds, const std::string& where);
+                                   const std::vector<nn::SiteKind>& kinds,
+                                   const std::string& where);
 
 // PEFT's rule for one entry of target_modules or of a rank or alpha pattern.
 bool matches_module(const std::string& pattern, const std::string& module);

@@ -17,8 +17,8 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_;
 };
 
-uint64_t peak_rss_bytes();      // the most this process has held so far
+uint64_t peak_rss_bytes();  // the most this process has held so far
 uint64_t current_rss_bytes();
-std::string utc_timestamp();    // "2026-01-31T12:00:00Z"
+std::string utc_timestamp();  // "2026-01-31T12:00:00Z"
 
 }  // namespace moxie

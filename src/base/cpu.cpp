@@ -11,7 +11,9 @@
 namespace moxie {
 namespace {
 
-bool bit(unsigned word, int index) { return (word >> index & 1u) != 0; }
+bool bit(unsigned word, int index) {
+  return (word >> index & 1u) != 0;
+}
 
 uint64_t enabled_state() {  // XCR0: what the operating system saves and restores
   unsigned low = 0;
@@ -87,9 +89,12 @@ Isa active_isa() {
 
 std::string to_string(Isa isa) {
   switch (isa) {
-    case Isa::kScalar: return "scalar";
-    case Isa::kAvx2: return "avx2";
-    case Isa::kAvx512: return "avx512";
+    case Isa::kScalar:
+      return "scalar";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512:
+      return "avx512";
   }
   return "scalar";
 }

@@ -17,9 +17,9 @@ struct Cpu {
   bool amx_bf16 = false, amx_int8 = false;
 };
 
-const Cpu& cpu();               // the hardware, whatever the environment says
-Isa active_isa();               // the best level that is built in, present and allowed
+const Cpu& cpu();  // the hardware, whatever the environment says
+Isa active_isa();  // the best level that is built in, present and allowed
 std::string to_string(Isa isa);
-bool bf16_is_native();          // bf16 products run faster than f32 ones here
+bool bf16_is_native();  // bf16 products run faster than f32 ones here
 
 }  // namespace moxie

@@ -114,14 +114,16 @@ void sync_folder(const fs::path& folder) {
   const fs::path at = folder.empty() ? fs::path(".") : folder;
   const int fd = ::open(at.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) {
-    fail(ErrorCode::kIo, "file", "cannot open the folder '{}': {}", at.string(), std::strerror(errno));
+    fail(ErrorCode::kIo, "file", "cannot open the folder '{}': {}", at.string(),
+         std::strerror(errno));
   }
   const int status = ::fsync(fd);
   const int why = errno;
   ::close(fd);
   // Some file systems cannot sync a folder and say so with EINVAL; the rename stands there anyway.
   if (status != 0 && why != EINVAL) {
-    fail(ErrorCode::kIo, "file", "cannot sync the folder '{}': {}", at.string(), std::strerror(why));
+    fail(ErrorCode::kIo, "file", "cannot sync the folder '{}': {}", at.string(),
+         std::strerror(why));
   }
 }
 
@@ -129,7 +131,11 @@ bool is_temporary_name(std::string_view file_name) {
   return file_name.find(kTemporaryMark) != std::string_view::npos;
 }
 
-fs::path cache_folder() { return home_based("XDG_CACHE_HOME", ".cache"); }
-fs::path data_folder() { return home_based("XDG_DATA_HOME", ".local/share"); }
+fs::path cache_folder() {
+  return home_based("XDG_CACHE_HOME", ".cache");
+}
+fs::path data_folder() {
+  return home_based("XDG_DATA_HOME", ".local/share");
+}
 
 }  // namespace moxie

@@ -14,8 +14,9 @@ namespace moxie {
 // The bytes of a text file; throws kNotFound, kIo, or kCorruptData above `limit` bytes.
 std::string read_file(const std::filesystem::path& path, size_t limit = size_t{256} << 20);
 
-// Writes to a temporary name in the same folder, syncs it, renames it over `path`, syncs the folder.
-// On any failure the temporary is removed, `path` is as it was, and kIo says why (disk full...).
+// Writes to a temporary name in the same folder, syncs it, renames it over `path`, syncs the
+// folder. On any failure the temporary is removed, `path` is as it was, and kIo says why (disk
+// full...).
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);

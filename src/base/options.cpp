@@ -12,8 +12,8 @@ namespace {
 
 void check_number(const Option& option, double value, std::string_view where) {
   if (std::isnan(value) || value < option.limits.low || value > option.limits.high) {
-    fail(ErrorCode::kInvalidArgument, where, "{} = {} is out of range; choose {}", option.name, value,
-         describe_limits(option));
+    fail(ErrorCode::kInvalidArgument, where, "{} = {} is out of range; choose {}", option.name,
+         value, describe_limits(option));
   }
 }
 
@@ -25,8 +25,8 @@ void check_choice(const Option& option, const std::string& value, std::string_vi
 }
 
 [[noreturn]] void wrong_type(const Option& option, const Json& value, std::string_view where) {
-  fail(ErrorCode::kInvalidArgument, where, "{} must be a {}, but is {}", option.name, type_name(option),
-       value.dump());
+  fail(ErrorCode::kInvalidArgument, where, "{} must be a {}, but is {}", option.name,
+       type_name(option), value.dump());
 }
 
 template <class T>
@@ -42,8 +42,12 @@ T parse_number(const Option& option, std::string_view text, std::string_view whe
 
 }  // namespace
 
-Limits range(double low, double high) { return {low, high, {}}; }
-Limits at_least(double low) { return {low, std::numeric_limits<double>::infinity(), {}}; }
+Limits range(double low, double high) {
+  return {low, high, {}};
+}
+Limits at_least(double low) {
+  return {low, std::numeric_limits<double>::infinity(), {}};
+}
 Limits one_of(std::vector<std::string> choices) {
   Limits limits;
   limits.choices = std::move(choices);
@@ -99,7 +103,8 @@ void set_option_from_text(const Option& option, std::string_view text, std::stri
     const bool yes = text == "true" || text == "1" || text == "yes" || text == "on";
     const bool no = text == "false" || text == "0" || text == "no" || text == "off";
     if (!yes && !no) {
-      fail(ErrorCode::kInvalidArgument, where, "{} must be true or false, but is '{}'", option.name, text);
+      fail(ErrorCode::kInvalidArgument, where, "{} must be true or false, but is '{}'", option.name,
+           text);
     }
     set_option(option, yes, where);
   } else if (std::holds_alternative<int64_t*>(option.value)) {

@@ -1,5 +1,6 @@
 #pragma once
-// Options are one struct with one visitor; JSON and YAML keys, CLI flags, help and docs come from it:
+// Options are one struct with one visitor; JSON and YAML keys, CLI flags, help and docs come from
+// it:
 //
 //   struct LoraOptions {
 //     int64_t rank = 8;

@@ -34,9 +34,10 @@ class Rng {
 
   // The 64 bits at position `i` of this stream, whatever has been drawn.
   uint64_t bits_at(uint64_t i) const {
-    const auto word = philox4x32({static_cast<uint32_t>(i), static_cast<uint32_t>(i >> 32),
-                                  static_cast<uint32_t>(stream_), static_cast<uint32_t>(stream_ >> 32)},
-                                 seed_);
+    const auto word =
+        philox4x32({static_cast<uint32_t>(i), static_cast<uint32_t>(i >> 32),
+                    static_cast<uint32_t>(stream_), static_cast<uint32_t>(stream_ >> 32)},
+                   seed_);
     return (uint64_t{word[1]} << 32) | word[0];
   }
   uint64_t next() { return bits_at(index_++); }

@@ -28,7 +28,9 @@ std::atomic<int>& count_setting() {
 
 }  // namespace
 
-int thread_count() { return count_setting().load(std::memory_order_relaxed); }
+int thread_count() {
+  return count_setting().load(std::memory_order_relaxed);
+}
 
 void set_thread_count(int count) {
   if (count < 1 || count > 4096) {
@@ -38,8 +40,7 @@ void set_thread_count(int count) {
   omp_set_num_threads(count);
 }
 
-void parallel_for(int64_t count, int64_t grain,
-                  const std::function<void(int64_t, int64_t)>& body) {
+void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
   if (count <= 0) return;
   const int64_t parts =
       std::min<int64_t>(thread_count(), (count + grain - 1) / std::max<int64_t>(grain, 1));
@@ -49,7 +50,7 @@ void parallel_for(int64_t count, int64_t grain,
   }
   std::exception_ptr first;
   std::mutex guard;
-#pragma omp parallel num_threads(static_cast<int>(parts))
+#pragma omp parallel num_threads(static_cast <int>(parts))
   {
     const int64_t share = (count + omp_get_num_threads() - 1) / omp_get_num_threads();
     const int64_t begin = share * omp_get_thread_num();

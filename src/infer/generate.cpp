@@ -12,10 +12,12 @@ constexpr int64_t kPromptChunk = 512;  // rows of a prompt that run at once: mem
 
 void check_prompt(const models::Model& model, const std::vector<int32_t>& prompt) {
   const int64_t limit = model.decoder->config().max_positions;
-  if (prompt.empty()) fail(ErrorCode::kInvalidArgument, "generate", "the prompt has no tokens; give some text");
+  if (prompt.empty())
+    fail(ErrorCode::kInvalidArgument, "generate", "the prompt has no tokens; give some text");
   if (static_cast<int64_t>(prompt.size()) >= limit) {
-    fail(ErrorCode::kInvalidArgument, "generate", "the prompt has {} tokens, but the model's context is {}; shorten it",
-         prompt.size(), limit);
+    fail(ErrorCode::kInvalidArgument, "generate",
+         "the prompt has {} tokens, but the model's context is {}; shorten it", prompt.size(),
+         limit);
   }
 }
 
@@ -27,7 +29,8 @@ bool ends(const models::Model& model, int32_t token) {
 // Collects the text of one answer and notices stop strings; holds back what could begin one.
 class Collector {
  public:
-  Collector(const models::Model& model, const GenerateOptions& options) : decoder_(model.tokenizer()), options_(options) {}
+  Collector(const models::Model& model, const GenerateOptions& options)
+      : decoder_(model.tokenizer()), options_(options) {}
 
   // Adds a token's text; true when a stop string was completed.
   bool push(int32_t token) { return add(decoder_.push(token)); }
@@ -61,7 +64,8 @@ class Collector {
   }
   size_t possible_start(const std::string& stop) const {
     for (size_t length = std::min(stop.size(), text_.size()); length > 0; --length) {
-      if (text_.compare(text_.size() - length, length, stop, 0, length) == 0) return text_.size() - length;
+      if (text_.compare(text_.size() - length, length, stop, 0, length) == 0)
+        return text_.size() - length;
     }
     return text_.size();
   }
@@ -89,7 +93,9 @@ Tensor Session::read(const std::vector<int32_t>& tokens, size_t from) {
   for (size_t begin = from; begin < tokens.size(); begin += kPromptChunk) {
     const size_t end = std::min(tokens.size(), begin + kPromptChunk);
     nn::Batch batch;
-    batch.add({tokens.begin() + static_cast<int64_t>(begin), tokens.begin() + static_cast<int64_t>(end)}, static_cast<int32_t>(begin));
+    batch.add(
+        {tokens.begin() + static_cast<int64_t>(begin), tokens.begin() + static_cast<int64_t>(end)},
+        static_cast<int32_t>(begin));
     nn::ForwardOptions options;
     options.states = {&state_};
     const Tensor hidden = model_.decoder->forward(batch, options);
@@ -106,7 +112,8 @@ Generation Session::generate(const std::vector<int32_t>& prompt, const GenerateO
   Generation result;
   result.prompt_tokens = static_cast<int64_t>(prompt.size());
   size_t shared = 0;
-  while (shared < held_.size() && shared + 1 < prompt.size() && held_[shared] == prompt[shared]) ++shared;
+  while (shared < held_.size() && shared + 1 < prompt.size() && held_[shared] == prompt[shared])
+    ++shared;
   state_.truncate(static_cast<int64_t>(shared));
   const Stopwatch prompt_clock;
   Tensor hidden = read(prompt, shared);
@@ -121,7 +128,8 @@ Generation Session::generate(const std::vector<int32_t>& prompt, const GenerateO
   std::vector<int32_t> tokens = prompt;
   result.finish_reason = "length";
   const int64_t context = model_.decoder->config().max_positions;
-  while (static_cast<int64_t>(result.tokens.size()) < options.max_tokens && static_cast<int64_t>(tokens.size()) < context) {
+  while (static_cast<int64_t>(result.tokens.size()) < options.max_tokens &&
+         static_cast<int64_t>(tokens.size()) < context) {
     const Tensor logits = model_.decoder->logits(hidden);
     const int32_t next = sampler.pick(row_of(logits, 0), tokens);
     if (ends(model_, next)) {
@@ -138,7 +146,8 @@ Generation Session::generate(const std::vector<int32_t>& prompt, const GenerateO
       result.finish_reason = "interrupted";
       break;
     }
-    if (static_cast<int64_t>(result.tokens.size()) < options.max_tokens) hidden = read(tokens, tokens.size() - 1);
+    if (static_cast<int64_t>(result.tokens.size()) < options.max_tokens)
+      hidden = read(tokens, tokens.size() - 1);
   }
   collector.finish();
   emit(true);
@@ -169,7 +178,8 @@ Tensor step(const models::Model& model, std::vector<Lane>& lanes) {
   const Tensor hidden = model.decoder->forward(batch, options);
   Tensor last = Tensor::empty({batch.sequences(), hidden.cols()}, DType::kF32);
   for (int64_t s = 0; s < batch.sequences(); ++s) {
-    const float* from = hidden.data<float>() + (batch.offsets[static_cast<size_t>(s) + 1] - 1) * hidden.cols();
+    const float* from =
+        hidden.data<float>() + (batch.offsets[static_cast<size_t>(s) + 1] - 1) * hidden.cols();
     std::copy_n(from, hidden.cols(), last.data<float>() + s * hidden.cols());
   }
   return model.decoder->logits(last);
@@ -177,7 +187,8 @@ Tensor step(const models::Model& model, std::vector<Lane>& lanes) {
 
 }  // namespace
 
-std::vector<Generation> generate_batch(const models::Model& model, const std::vector<std::vector<int32_t>>& prompts,
+std::vector<Generation> generate_batch(const models::Model& model,
+                                       const std::vector<std::vector<int32_t>>& prompts,
                                        const GenerateOptions& options, int64_t batch_size,
                                        const std::function<bool(int64_t done)>& on_progress) {
   const ops::NoTape quiet;
@@ -188,7 +199,8 @@ std::vector<Generation> generate_batch(const models::Model& model, const std::ve
   int64_t done = 0;
   while (next < prompts.size() || !lanes.empty()) {
     while (next < prompts.size() && static_cast<int64_t>(lanes.size()) < batch_size) {
-      lanes.push_back({next, model.decoder->new_state(), prompts[next], prompts[next], Sampler(options.sampling), Collector(model, options)});
+      lanes.push_back({next, model.decoder->new_state(), prompts[next], prompts[next],
+                       Sampler(options.sampling), Collector(model, options)});
       results[next].prompt_tokens = static_cast<int64_t>(prompts[next].size());
       ++next;
     }
@@ -209,7 +221,8 @@ std::vector<Generation> generate_batch(const models::Model& model, const std::ve
           result.finish_reason = "stop";
           is_done = true;
         } else if (static_cast<int64_t>(result.tokens.size()) >= options.max_tokens ||
-                   static_cast<int64_t>(lane.tokens.size()) >= model.decoder->config().max_positions) {
+                   static_cast<int64_t>(lane.tokens.size()) >=
+                       model.decoder->config().max_positions) {
           result.finish_reason = "length";
           is_done = true;
         }
@@ -221,7 +234,9 @@ std::vector<Generation> generate_batch(const models::Model& model, const std::ve
       lane.collector.finish();
       result.text = lane.collector.text();
       ++done;
-      if (on_progress && !on_progress(done)) fail(ErrorCode::kInterrupted, "generate", "stopped after {} of {} answers", done, prompts.size());
+      if (on_progress && !on_progress(done))
+        fail(ErrorCode::kInterrupted, "generate", "stopped after {} of {} answers", done,
+             prompts.size());
     }
     lanes = std::move(running);
   }

@@ -1,6 +1,6 @@
 #pragma once
-// Generation with per-sequence state: the prompt in one pass, then token by token. Equal to running the
-// whole sequence again for each token.
+// Generation with per-sequence state: the prompt in one pass, then token by token. Equal to running
+// the whole sequence again for each token.
 #include <functional>
 #include <string>
 #include <vector>
@@ -17,9 +17,9 @@ struct GenerateOptions {
 };
 
 struct Generation {
-  std::vector<int32_t> tokens;    // without the one that ended it
+  std::vector<int32_t> tokens;  // without the one that ended it
   std::string text;
-  std::string finish_reason;      // "stop", "length", "interrupted"
+  std::string finish_reason;  // "stop", "length", "interrupted"
   int64_t prompt_tokens = 0;
   double prompt_seconds = 0, decode_seconds = 0;
 };
@@ -28,8 +28,8 @@ struct Generation {
 class Session {
  public:
   explicit Session(const models::Model& model);
-  // Continues after `prompt` (all tokens of the conversation so far): what agrees with the state is not
-  // read again. `on_text` is called with text that is final; returning false interrupts.
+  // Continues after `prompt` (all tokens of the conversation so far): what agrees with the state is
+  // not read again. `on_text` is called with text that is final; returning false interrupts.
   Generation generate(const std::vector<int32_t>& prompt, const GenerateOptions& options,
                       const std::function<bool(std::string_view)>& on_text = {});
   void reset();
@@ -42,7 +42,8 @@ class Session {
 };
 
 // Greedy answers to many prompts at once: sequences of a batch share each step's products.
-std::vector<Generation> generate_batch(const models::Model& model, const std::vector<std::vector<int32_t>>& prompts,
+std::vector<Generation> generate_batch(const models::Model& model,
+                                       const std::vector<std::vector<int32_t>>& prompts,
                                        const GenerateOptions& options, int64_t batch_size,
                                        const std::function<bool(int64_t done)>& on_progress = {});
 

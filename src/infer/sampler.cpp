@@ -15,7 +15,9 @@ struct Candidate {
 
 void normalise(std::vector<Candidate>& list) {
   double total = 0;
-  for (Candidate& c : list) total += c.probability = std::exp(static_cast<double>(c.logit) - static_cast<double>(list[0].logit));
+  for (Candidate& c : list)
+    total += c.probability =
+        std::exp(static_cast<double>(c.logit) - static_cast<double>(list[0].logit));
   for (Candidate& c : list) c.probability /= total;
 }
 
@@ -47,9 +49,12 @@ int32_t Sampler::pick(std::span<float> logits, std::span<const int32_t> history)
   std::vector<Candidate> list;
   list.reserve(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
-    list.push_back({static_cast<int32_t>(i), logits[i] / static_cast<float>(options_.temperature), 0});
+    list.push_back(
+        {static_cast<int32_t>(i), logits[i] / static_cast<float>(options_.temperature), 0});
   }
-  const auto by_logit = [](const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; };
+  const auto by_logit = [](const Candidate& a, const Candidate& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+  };
   if (options_.top_k > 0 && static_cast<size_t>(options_.top_k) < list.size()) {
     std::partial_sort(list.begin(), list.begin() + options_.top_k, list.end(), by_logit);
     list.resize(static_cast<size_t>(options_.top_k));

@@ -1,7 +1,8 @@
 #pragma once
 // Picks the next token. The order of transformers and llama.cpp: repetition penalty (Keskar et al.,
-// 2019: logits above 0 are divided, others multiplied), temperature, top-k, top-p, min-p, then a draw
-// from a counter-based generator; temperature 0 takes the largest logit (the lower id on a tie).
+// 2019: logits above 0 are divided, others multiplied), temperature, top-k, top-p, min-p, then a
+// draw from a counter-based generator; temperature 0 takes the largest logit (the lower id on a
+// tie).
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -20,16 +21,20 @@ struct SamplerOptions {
   void visit(auto& v) {
     v("temperature", temperature, "0 is greedy; higher is more varied", range(0, 100));
     v("top_k", top_k, "keep the k most likely tokens; 0 keeps all", at_least(0));
-    v("top_p", top_p, "keep the likeliest tokens that together reach this probability", range(0, 1));
-    v("min_p", min_p, "drop tokens below this share of the likeliest one's probability", range(0, 1));
-    v("repetition_penalty", repetition_penalty, "above 1 makes tokens that occurred less likely", range(0.01, 100));
+    v("top_p", top_p, "keep the likeliest tokens that together reach this probability",
+      range(0, 1));
+    v("min_p", min_p, "drop tokens below this share of the likeliest one's probability",
+      range(0, 1));
+    v("repetition_penalty", repetition_penalty, "above 1 makes tokens that occurred less likely",
+      range(0.01, 100));
     v("seed", seed, "seed of the draws", at_least(0));
   }
 };
 
 class Sampler {
  public:
-  explicit Sampler(const SamplerOptions& options) : options_(options), rng_(static_cast<uint64_t>(options.seed)) {}
+  explicit Sampler(const SamplerOptions& options)
+      : options_(options), rng_(static_cast<uint64_t>(options.seed)) {}
   // logits [vocab], may be changed; history: the prompt and what was generated.
   int32_t pick(std::span<float> logits, std::span<const int32_t> history);
 

@@ -9,7 +9,8 @@ namespace moxie::infer {
 namespace {
 
 Tensor hidden_of(const models::Model& model, const std::vector<int32_t>& tokens) {
-  if (tokens.empty()) fail(ErrorCode::kInvalidArgument, "score", "there are no tokens; give some text");
+  if (tokens.empty())
+    fail(ErrorCode::kInvalidArgument, "score", "there are no tokens; give some text");
   const ops::NoTape quiet;
   nn::Batch batch;
   batch.add(tokens);
@@ -30,7 +31,8 @@ Scored score_tokens(const models::Model& model, const std::vector<int32_t>& toke
       const float* row = logits.data<float>() + i * logits.cols();
       const float top = *std::max_element(row, row + logits.cols());
       double sum = 0;
-      for (int64_t j = 0; j < logits.cols(); ++j) sum += std::exp(static_cast<double>(row[j] - top));
+      for (int64_t j = 0; j < logits.cols(); ++j)
+        sum += std::exp(static_cast<double>(row[j] - top));
       scored.logprobs[next] = static_cast<double>(row[tokens[next]] - top) - std::log(sum);
       total += scored.logprobs[next];
     }

@@ -1,4 +1,5 @@
-// Gemma 2: norms on both sides of each sublayer, soft caps, every other layer a window (Gemma Team, 2024).
+// Gemma 2: norms on both sides of each sublayer, soft caps, every other layer a window (Gemma Team,
+// 2024).
 #include <cmath>
 
 #include "models/gguf_config.h"
@@ -20,22 +21,28 @@ void from_hf(const HfConfig& hf, nn::DecoderConfig& config) {
   config.qkv_bias = config.output_bias = hf.flag("attention_bias", false);
   config.head_dim = hf.integer("head_dim", 256);
   config.attention_scale = 1.0 / std::sqrt(hf.number("query_pre_attn_scalar", 256.0));
-  config.attention_softcap = hf.number("attn_logit_softcapping", hf.json().contains("attn_logit_softcapping") ? 0.0 : 50.0);
-  config.logit_softcap = hf.number("final_logit_softcapping", hf.json().contains("final_logit_softcapping") ? 0.0 : 30.0);
+  config.attention_softcap = hf.number("attn_logit_softcapping",
+                                       hf.json().contains("attn_logit_softcapping") ? 0.0 : 50.0);
+  config.logit_softcap = hf.number("final_logit_softcapping",
+                                   hf.json().contains("final_logit_softcapping") ? 0.0 : 30.0);
   const int64_t window = hf.integer("sliding_window", 4096);
   hf.set_windows(config, window);
   if (hf.has("layer_types")) return;
-  for (size_t i = 0; i < config.layers.size(); ++i) config.layers[i].window = i % 2 == 0 ? window : 0;
+  for (size_t i = 0; i < config.layers.size(); ++i)
+    config.layers[i].window = i % 2 == 0 ? window : 0;
 }
 
 void from_gguf(const GgufConfig& gguf, nn::DecoderConfig& config) {
   common(config);
   config.attention_softcap = gguf.number("attn_logit_softcapping", 50.0);
   config.logit_softcap = gguf.number("final_logit_softcapping", 30.0);
-  // The file does not say query_pre_attn_scalar: it is the head size, but hidden / heads in the 27B (46 layers).
+  // The file does not say query_pre_attn_scalar: it is the head size, but hidden / heads in the 27B
+  // (46 layers).
   const bool is_27b = config.layers.size() == 46;
-  config.attention_scale = 1.0 / std::sqrt(static_cast<double>(is_27b ? config.hidden / config.heads : config.head_dim));
-  for (size_t i = 0; i < config.layers.size(); i += 2) config.layers[i].window = gguf.integer("attention.sliding_window", 4096);
+  config.attention_scale =
+      1.0 / std::sqrt(static_cast<double>(is_27b ? config.hidden / config.heads : config.head_dim));
+  for (size_t i = 0; i < config.layers.size(); i += 2)
+    config.layers[i].window = gguf.integer("attention.sliding_window", 4096);
 }
 
 }  // namespace

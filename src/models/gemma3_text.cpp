@@ -1,5 +1,5 @@
-// Gemma 3, text: Gemma 2's norms, q and k normed per head, five layers with a window and their own rotary base
-// for each one without (Gemma Team, 2025).
+// Gemma 3, text: Gemma 2's norms, q and k normed per head, five layers with a window and their own
+// rotary base for each one without (Gemma Team, 2025).
 #include <cmath>
 
 #include "models/gguf_config.h"
@@ -29,8 +29,10 @@ void from_hf(const HfConfig& hf, nn::DecoderConfig& config) {
   const int64_t window = hf.integer("sliding_window", 4096);
   hf.set_windows(config, window);
   if (!hf.has("layer_types")) {
-    const auto pattern = static_cast<size_t>(std::max<int64_t>(1, hf.integer("sliding_window_pattern", kPattern)));
-    for (size_t i = 0; i < config.layers.size(); ++i) config.layers[i].window = (i + 1) % pattern != 0 ? window : 0;
+    const auto pattern =
+        static_cast<size_t>(std::max<int64_t>(1, hf.integer("sliding_window_pattern", kPattern)));
+    for (size_t i = 0; i < config.layers.size(); ++i)
+      config.layers[i].window = (i + 1) % pattern != 0 ? window : 0;
   }
   nn::RopeConfig global = hf.rope(config, "full_attention");
   nn::RopeConfig local;
@@ -48,9 +50,11 @@ void from_hf(const HfConfig& hf, nn::DecoderConfig& config) {
 
 void from_gguf(const GgufConfig& gguf, nn::DecoderConfig& config) {
   common(config);
-  // The file does not say query_pre_attn_scalar: it is the head size, but hidden / heads in the 27B (62 layers).
+  // The file does not say query_pre_attn_scalar: it is the head size, but hidden / heads in the 27B
+  // (62 layers).
   const bool is_27b = config.layers.size() == 62;
-  config.attention_scale = 1.0 / std::sqrt(static_cast<double>(is_27b ? config.hidden / config.heads : config.head_dim));
+  config.attention_scale =
+      1.0 / std::sqrt(static_cast<double>(is_27b ? config.hidden / config.heads : config.head_dim));
   const nn::RopeConfig global = gguf.rope(config);
   nn::RopeConfig local;
   local.theta = gguf.number("rope.freq_base_swa", 10000.0);

@@ -19,10 +19,12 @@ int64_t GgufConfig::uniform(const std::string& key, std::optional<int64_t> fallb
   MOXIE_ASSERT(list.has_value());
   for (const int64_t value : *list) {
     if (value != list->front()) {
-      fail(ErrorCode::kUnsupported, file_.where(), "'{}' differs from layer to layer; only models with one value are supported", full(key));
+      fail(ErrorCode::kUnsupported, file_.where(),
+           "'{}' differs from layer to layer; only models with one value are supported", full(key));
     }
   }
-  if (list->empty()) fail(ErrorCode::kCorruptData, file_.where(), "'{}' is an empty list", full(key));
+  if (list->empty())
+    fail(ErrorCode::kCorruptData, file_.where(), "'{}' is an empty list", full(key));
   return list->front();
 }
 
@@ -37,7 +39,8 @@ nn::RopeConfig GgufConfig::rope(const nn::DecoderConfig& config) const {
   if (type == "linear" || type == "yarn" || type == "longrope") {
     rope.type = type;
   } else if (type != "none") {
-    fail(ErrorCode::kUnsupported, file_.where(), "rope.scaling.type '{}' is not known; none, linear, yarn and longrope are", type);
+    fail(ErrorCode::kUnsupported, file_.where(),
+         "rope.scaling.type '{}' is not known; none, linear, yarn and longrope are", type);
   }
   if (has("rope.scaling.attn_factor")) rope.attention_factor = number("rope.scaling.attn_factor");
   const auto factors = [&](const char* name) {
@@ -56,7 +59,8 @@ nn::RopeConfig GgufConfig::rope(const nn::DecoderConfig& config) const {
   return rope;
 }
 
-nn::DecoderConfig read_gguf_config(const io::GgufFile& file, const Named<Architecture>** architecture) {
+nn::DecoderConfig read_gguf_config(const io::GgufFile& file,
+                                   const Named<Architecture>** architecture) {
   const std::string name = file.require_string("general.architecture");
   std::vector<std::string> known;
   *architecture = nullptr;
@@ -65,27 +69,31 @@ nn::DecoderConfig read_gguf_config(const io::GgufFile& file, const Named<Archite
     known.emplace_back(row->gguf_name);
   }
   if (*architecture == nullptr) {
-    fail(ErrorCode::kUnsupported, file.where(), "general.architecture '{}' is not one Moxie knows; it knows {}", name, join(known, ", "));
+    fail(ErrorCode::kUnsupported, file.where(),
+         "general.architecture '{}' is not one Moxie knows; it knows {}", name, join(known, ", "));
   }
   const GgufConfig gguf(file, name);
   nn::DecoderConfig config;
   config.architecture = (**architecture).name;
   const auto* embed = file.find_tensor("token_embd.weight");
   if (embed == nullptr || embed->dims.size() != 2) {
-    fail(ErrorCode::kCorruptData, file.where(), "there is no matrix 'token_embd.weight'; is this a language model?");
+    fail(ErrorCode::kCorruptData, file.where(),
+         "there is no matrix 'token_embd.weight'; is this a language model?");
   }
   config.vocab = embed->dims[0];
   config.hidden = gguf.integer("embedding_length");
   config.ffn = gguf.uniform("feed_forward_length");
   config.heads = gguf.uniform("attention.head_count");
   config.kv_heads = gguf.uniform("attention.head_count_kv", config.heads);
-  config.head_dim = gguf.integer("attention.key_length", config.heads > 0 ? config.hidden / config.heads : 0);
+  config.head_dim =
+      gguf.integer("attention.key_length", config.heads > 0 ? config.hidden / config.heads : 0);
   config.max_positions = gguf.integer("context_length");
   config.norm_epsilon = gguf.number("attention.layer_norm_rms_epsilon");
   config.ties_embeddings = !gguf.has_tensor("output.weight");
   const int64_t layers = gguf.integer("block_count");
   if (layers < 1 || layers > 512) {
-    fail(ErrorCode::kCorruptData, file.where(), "block_count = {} is out of range; 1 to 512 are allowed", layers);
+    fail(ErrorCode::kCorruptData, file.where(),
+         "block_count = {} is out of range; 1 to 512 are allowed", layers);
   }
   config.layers.resize(static_cast<size_t>(layers));
   config.qkv_bias = gguf.has_tensor("blk.0.attn_q.bias") || gguf.has_tensor("blk.0.attn_qkv.bias");

@@ -9,7 +9,8 @@ namespace moxie::models {
 
 class GgufConfig {
  public:
-  GgufConfig(const io::GgufFile& file, std::string prefix) : file_(file), prefix_(std::move(prefix)) {}
+  GgufConfig(const io::GgufFile& file, std::string prefix)
+      : file_(file), prefix_(std::move(prefix)) {}
   const io::GgufFile& file() const { return file_; }
   bool has(const std::string& key) const { return file_.has(full(key)); }
   int64_t integer(const std::string& key, std::optional<int64_t> fallback = {}) const;
@@ -25,6 +26,7 @@ class GgufConfig {
   std::string prefix_;
 };
 
-nn::DecoderConfig read_gguf_config(const io::GgufFile& file, const Named<Architecture>** architecture);
+nn::DecoderConfig read_gguf_config(const io::GgufFile& file,
+                                   const Named<Architecture>** architecture);
 
 }  // namespace moxie::models

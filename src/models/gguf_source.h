@@ -1,7 +1,7 @@
 #pragma once
 // Weights of a GGUF file. Llama-family files store the rows of q and k for interleaved rotary pairs
-// (element 2i beside 2i + 1); reading puts them back in Hugging Face's order (i beside i + half), which
-// moves whole rows and so works in any block format.
+// (element 2i beside 2i + 1); reading puts them back in Hugging Face's order (i beside i + half),
+// which moves whole rows and so works in any block format.
 #include <memory>
 
 #include "io/gguf.h"
@@ -9,7 +9,8 @@
 
 namespace moxie::models {
 
-std::unique_ptr<nn::WeightSource> make_gguf_source(const nn::DecoderConfig& config, bool permutes_qk,
+std::unique_ptr<nn::WeightSource> make_gguf_source(const nn::DecoderConfig& config,
+                                                   bool permutes_qk,
                                                    std::shared_ptr<const io::GgufFile> file);
 
 // For row r of Hugging Face's order within one head, the row of the file that holds it.

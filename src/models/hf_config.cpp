@@ -3,18 +3,23 @@
 namespace moxie::models {
 namespace {
 
-[[noreturn]] void wrong(const std::string& where, const std::string& key, const Json& value, const char* wanted) {
-  fail(ErrorCode::kCorruptData, where, "'{}' must be {}, but is {}", key, wanted, value.dump().substr(0, 80));
+[[noreturn]] void wrong(const std::string& where, const std::string& key, const Json& value,
+                        const char* wanted) {
+  fail(ErrorCode::kCorruptData, where, "'{}' must be {}, but is {}", key, wanted,
+       value.dump().substr(0, 80));
 }
 
 }  // namespace
 
-bool HfConfig::has(const std::string& key) const { return json_.contains(key) && !json_.at(key).is_null(); }
+bool HfConfig::has(const std::string& key) const {
+  return json_.contains(key) && !json_.at(key).is_null();
+}
 
 int64_t HfConfig::integer(const std::string& key, std::optional<int64_t> fallback) const {
   if (!has(key)) {
     if (fallback) return *fallback;
-    fail(ErrorCode::kCorruptData, where_, "the key '{}' is missing; is this the config.json of a model?", key);
+    fail(ErrorCode::kCorruptData, where_,
+         "the key '{}' is missing; is this the config.json of a model?", key);
   }
   const Json& value = json_.at(key);
   if (!value.is_number_integer()) wrong(where_, key, value, "a whole number");
@@ -24,7 +29,8 @@ int64_t HfConfig::integer(const std::string& key, std::optional<int64_t> fallbac
 double HfConfig::number(const std::string& key, std::optional<double> fallback) const {
   if (!has(key)) {
     if (fallback) return *fallback;
-    fail(ErrorCode::kCorruptData, where_, "the key '{}' is missing; is this the config.json of a model?", key);
+    fail(ErrorCode::kCorruptData, where_,
+         "the key '{}' is missing; is this the config.json of a model?", key);
   }
   const Json& value = json_.at(key);
   if (!value.is_number()) wrong(where_, key, value, "a number");
@@ -60,7 +66,8 @@ std::vector<double> HfConfig::numbers(const std::string& key) const {
   return list;
 }
 
-nn::RopeConfig HfConfig::rope(const nn::DecoderConfig& config, const std::string& layer_type) const {
+nn::RopeConfig HfConfig::rope(const nn::DecoderConfig& config,
+                              const std::string& layer_type) const {
   HfConfig scaling = has("rope_parameters") ? object("rope_parameters") : object("rope_scaling");
   if (!layer_type.empty() && scaling.has(layer_type)) scaling = scaling.object(layer_type);
   nn::RopeConfig rope;
@@ -83,7 +90,8 @@ nn::RopeConfig HfConfig::rope(const nn::DecoderConfig& config, const std::string
   if (scaling.has("mscale_all_dim")) rope.mscale_all_dim = scaling.number("mscale_all_dim");
   rope.short_factors = scaling.numbers("short_factor");
   rope.long_factors = scaling.numbers("long_factor");
-  nn::rope_frequencies(rope, 1);  // an unknown type or a wrong length is an error now, not in the middle of a run
+  nn::rope_frequencies(
+      rope, 1);  // an unknown type or a wrong length is an error now, not in the middle of a run
   return rope;
 }
 
@@ -94,11 +102,13 @@ void HfConfig::set_windows(nn::DecoderConfig& config, int64_t window) const {
   }
   const Json& types = json_.at("layer_types");
   if (!types.is_array() || types.size() != config.layers.size()) {
-    wrong(where_, "layer_types", types, fmt::format("a list of {} names", config.layers.size()).c_str());
+    wrong(where_, "layer_types", types,
+          fmt::format("a list of {} names", config.layers.size()).c_str());
   }
   for (size_t i = 0; i < types.size(); ++i) {
     const bool slides = types[i] == "sliding_attention";
-    if (!slides && types[i] != "full_attention") wrong(where_, "layer_types", types[i], "full_attention or sliding_attention");
+    if (!slides && types[i] != "full_attention")
+      wrong(where_, "layer_types", types[i], "full_attention or sliding_attention");
     config.layers[i].window = slides ? window : 0;
   }
 }
@@ -108,16 +118,20 @@ ops::Activation HfConfig::activation() const {
   if (name == "silu" || name == "swish") return ops::Activation::kSilu;
   if (name == "gelu_pytorch_tanh" || name == "gelu_new") return ops::Activation::kGeluTanh;
   if (name == "gelu") return ops::Activation::kGelu;
-  fail(ErrorCode::kUnsupported, where_, "the activation '{}' is not known; silu, gelu and gelu_pytorch_tanh are", name);
+  fail(ErrorCode::kUnsupported, where_,
+       "the activation '{}' is not known; silu, gelu and gelu_pytorch_tanh are", name);
 }
 
-nn::DecoderConfig read_hf_config(const Json& json, const std::string& where, const Named<Architecture>** architecture) {
+nn::DecoderConfig read_hf_config(const Json& json, const std::string& where,
+                                 const Named<Architecture>** architecture) {
   const HfConfig hf(json, where);
   const std::string type = hf.text("model_type", "");
   const auto* row = find_row(architectures(), type);
   if (row == nullptr) {
     const auto names = names_of(architectures());
-    fail(ErrorCode::kUnsupported, where, "model_type '{}' is not an architecture Moxie knows; it knows {}", type, join(names, ", "));
+    fail(ErrorCode::kUnsupported, where,
+         "model_type '{}' is not an architecture Moxie knows; it knows {}", type,
+         join(names, ", "));
   }
   *architecture = row;
   nn::DecoderConfig config;
@@ -135,7 +149,8 @@ nn::DecoderConfig read_hf_config(const Json& json, const std::string& where, con
   config.activation = hf.activation();
   const int64_t layers = hf.integer("num_hidden_layers");
   if (layers < 1 || layers > 512) {
-    fail(ErrorCode::kCorruptData, where, "num_hidden_layers = {} is out of range; 1 to 512 are allowed", layers);
+    fail(ErrorCode::kCorruptData, where,
+         "num_hidden_layers = {} is out of range; 1 to 512 are allowed", layers);
   }
   config.layers.resize(static_cast<size_t>(layers));
   (*row)->from_hf(hf, config);

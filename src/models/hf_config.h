@@ -34,6 +34,7 @@ class HfConfig {
 };
 
 // The whole configuration of a config.json; `architecture` receives the row it belongs to.
-nn::DecoderConfig read_hf_config(const Json& json, const std::string& where, const Named<Architecture>** architecture);
+nn::DecoderConfig read_hf_config(const Json& json, const std::string& where,
+                                 const Named<Architecture>** architecture);
 
 }  // namespace moxie::models

@@ -11,16 +11,20 @@ class HfSource : public nn::WeightSource {
   HfSource(const nn::DecoderConfig& config, std::shared_ptr<const io::Safetensors> file)
       : config_(config), file_(std::move(file)) {}
 
-  bool has(const std::string& name) const override { return file_->find(tensor_name(name)) != nullptr; }
+  bool has(const std::string& name) const override {
+    return file_->find(tensor_name(name)) != nullptr;
+  }
 
   quant::Weight matrix(const std::string& name, int64_t rows, int64_t cols) const override {
-    const auto& tensor = require_tensor(file_->find(tensor_name(name)), tensor_name(name), file_->where());
+    const auto& tensor =
+        require_tensor(file_->find(tensor_name(name)), tensor_name(name), file_->where());
     check_dims(tensor, {rows, cols}, file_->where());
     return tensor.as_weight();
   }
 
   Tensor vector(const std::string& name, int64_t count) const override {
-    const auto& tensor = require_tensor(file_->find(tensor_name(name)), tensor_name(name), file_->where());
+    const auto& tensor =
+        require_tensor(file_->find(tensor_name(name)), tensor_name(name), file_->where());
     check_dims(tensor, {count}, file_->where());
     return tensor.as_f32();
   }
@@ -36,7 +40,8 @@ class HfSource : public nn::WeightSource {
 
 }  // namespace
 
-std::unique_ptr<nn::WeightSource> make_hf_source(const nn::DecoderConfig& config, std::shared_ptr<const io::Safetensors> file) {
+std::unique_ptr<nn::WeightSource> make_hf_source(const nn::DecoderConfig& config,
+                                                 std::shared_ptr<const io::Safetensors> file) {
   return std::make_unique<HfSource>(config, std::move(file));
 }
 

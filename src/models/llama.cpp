@@ -1,4 +1,5 @@
-// Llama 1 to 3, SmolLM, SmolLM2 and others of the same block (Touvron et al., 2023; Grattafiori et al., 2024).
+// Llama 1 to 3, SmolLM, SmolLM2 and others of the same block (Touvron et al., 2023; Grattafiori et
+// al., 2024).
 #include "models/gguf_config.h"
 #include "models/hf_config.h"
 
@@ -18,6 +19,7 @@ void from_gguf(const GgufConfig& gguf, nn::DecoderConfig& config) {
 }  // namespace
 
 extern const Architecture llama_entry;
-const Architecture llama_entry{"Llama 2 and 3, SmolLM, SmolLM2", "llama", true, 0, from_hf, from_gguf};
+const Architecture llama_entry{
+    "Llama 2 and 3, SmolLM, SmolLM2", "llama", true, 0, from_hf, from_gguf};
 
 }  // namespace moxie::models

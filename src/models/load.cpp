@@ -14,7 +14,8 @@ Model load_gguf(const fs::path& path) {
   model.path = path;
   model.gguf = io::GgufFile::open(path);
   if (model.gguf->get_string("general.type").value_or("model") == "adapter") {
-    fail(ErrorCode::kInvalidArgument, path.string(), "this is an adapter, not a model; give the model and pass this with --adapter");
+    fail(ErrorCode::kInvalidArgument, path.string(),
+         "this is an adapter, not a model; give the model and pass this with --adapter");
   }
   nn::DecoderConfig config = read_gguf_config(*model.gguf, &model.architecture);
   const auto source = make_gguf_source(config, (*model.architecture)->gguf_permutes_qk, model.gguf);
@@ -34,7 +35,8 @@ Model load_folder(const fs::path& folder) {
     fail(ErrorCode::kNotFound, folder.string(), "there is no config.json here; {}", hint);
   }
   model.hf_config = read_json_file(folder / "config.json");
-  nn::DecoderConfig config = read_hf_config(model.hf_config, (folder / "config.json").string(), &model.architecture);
+  nn::DecoderConfig config =
+      read_hf_config(model.hf_config, (folder / "config.json").string(), &model.architecture);
   model.safetensors = io::Safetensors::open_folder(folder);
   const auto source = make_hf_source(config, model.safetensors);
   model.decoder = std::make_unique<nn::Decoder>(config, *source);
@@ -46,14 +48,17 @@ Model load_folder(const fs::path& folder) {
 
 const text::Tokenizer& Model::tokenizer() const {
   if (!text.tokenizer) {
-    fail(ErrorCode::kUnsupported, path.string(), "the model has no tokenizer; put its tokenizer.json into the folder");
+    fail(ErrorCode::kUnsupported, path.string(),
+         "the model has no tokenizer; put its tokenizer.json into the folder");
   }
   return *text.tokenizer;
 }
 
 const text::ChatTemplate& Model::chat() const {
   if (!text.chat) {
-    fail(ErrorCode::kUnsupported, path.string(), "the model has no chat template; use --raw, or data in {{prompt, completion}} or {{text}} form");
+    fail(ErrorCode::kUnsupported, path.string(),
+         "the model has no chat template; use --raw, or data in {{prompt, completion}} or {{text}} "
+         "form");
   }
   return *text.chat;
 }
@@ -62,7 +67,9 @@ Model load(const fs::path& path) {
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) return load_folder(path);
   if (!fs::exists(path, ignored)) {
-    fail(ErrorCode::kNotFound, "model", "there is no file or folder '{}'; see `moxie ls` for the models that were pulled", path.string());
+    fail(ErrorCode::kNotFound, "model",
+         "there is no file or folder '{}'; see `moxie ls` for the models that were pulled",
+         path.string());
   }
   return load_gguf(path);
 }

@@ -18,12 +18,13 @@ struct Model {
   const Named<Architecture>* architecture = nullptr;
   std::unique_ptr<nn::Decoder> decoder;
   TextParts text;
-  std::shared_ptr<const io::GgufFile> gguf;             // set when it came from a GGUF file
-  std::shared_ptr<const io::Safetensors> safetensors;   // set when it came from a Hugging Face folder
-  Json hf_config;                                       // config.json, null from GGUF
+  std::shared_ptr<const io::GgufFile> gguf;  // set when it came from a GGUF file
+  std::shared_ptr<const io::Safetensors>
+      safetensors;  // set when it came from a Hugging Face folder
+  Json hf_config;   // config.json, null from GGUF
 
-  const text::Tokenizer& tokenizer() const;             // throws kUnsupported when the model has none
-  const text::ChatTemplate& chat() const;               // likewise
+  const text::Tokenizer& tokenizer() const;  // throws kUnsupported when the model has none
+  const text::ChatTemplate& chat() const;    // likewise
 };
 
 // A GGUF file, or a folder with config.json and safetensors. Weights stay in the file's own bytes.

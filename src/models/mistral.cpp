@@ -1,4 +1,5 @@
-// Mistral 7B and its kin: Llama's block with a sliding window (Jiang et al., 2023). Its GGUF files say "llama".
+// Mistral 7B and its kin: Llama's block with a sliding window (Jiang et al., 2023). Its GGUF files
+// say "llama".
 #include "models/gguf_config.h"
 #include "models/hf_config.h"
 
@@ -6,7 +7,8 @@ namespace moxie::models {
 namespace {
 
 void from_hf(const HfConfig& hf, nn::DecoderConfig& config) {
-  hf.set_windows(config, hf.json().contains("sliding_window") ? hf.integer("sliding_window", 0) : 4096);
+  hf.set_windows(config,
+                 hf.json().contains("sliding_window") ? hf.integer("sliding_window", 0) : 4096);
 }
 
 void from_gguf(const GgufConfig& gguf, nn::DecoderConfig& config) {
@@ -16,6 +18,7 @@ void from_gguf(const GgufConfig& gguf, nn::DecoderConfig& config) {
 }  // namespace
 
 extern const Architecture mistral_entry;
-const Architecture mistral_entry{"Mistral, with its sliding window", "mistral", true, 0, from_hf, from_gguf};
+const Architecture mistral_entry{
+    "Mistral, with its sliding window", "mistral", true, 0, from_hf, from_gguf};
 
 }  // namespace moxie::models

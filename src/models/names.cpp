@@ -47,8 +47,10 @@ std::string translate(const nn::DecoderConfig& config, std::string name, bool to
   const std::string prefix = (to_hf ? "model.layers." : "blk.") + name.substr(7, dot - 7) + ".";
   const std::string inner = name.substr(dot + 1);
   if (inner == "mlp_norm") {
-    // Llama calls the norm before its MLP "post attention"; where a norm after attention exists, that has the name.
-    const char* hf = config.placement == nn::NormPlacement::kPre ? "post_attention_layernorm" : "pre_feedforward_layernorm";
+    // Llama calls the norm before its MLP "post attention"; where a norm after attention exists,
+    // that has the name.
+    const char* hf = config.placement == nn::NormPlacement::kPre ? "post_attention_layernorm"
+                                                                 : "pre_feedforward_layernorm";
     return prefix + (to_hf ? hf : "ffn_norm") + suffix;
   }
   for (const Row& row : kInside) {
@@ -60,7 +62,11 @@ std::string translate(const nn::DecoderConfig& config, std::string name, bool to
 
 }  // namespace
 
-std::string hf_module_name(const nn::DecoderConfig& config, const std::string& name) { return translate(config, name, true); }
-std::string gguf_tensor_name(const nn::DecoderConfig& config, const std::string& name) { return translate(config, name, false); }
+std::string hf_module_name(const nn::DecoderConfig& config, const std::string& name) {
+  return translate(config, name, true);
+}
+std::string gguf_tensor_name(const nn::DecoderConfig& config, const std::string& name) {
+  return translate(config, name, false);
+}
 
 }  // namespace moxie::models

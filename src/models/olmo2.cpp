@@ -1,4 +1,5 @@
-// OLMo 2: norms after each sublayer instead of before, q and k normed over their full width (OLMo Team, 2024).
+// OLMo 2: norms after each sublayer instead of before, q and k normed over their full width (OLMo
+// Team, 2024).
 #include "models/gguf_config.h"
 #include "models/hf_config.h"
 

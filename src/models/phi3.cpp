@@ -1,4 +1,5 @@
-// Phi-3 and 3.5: q, k and v in one matrix, gate and up in another; LongRoPE for long contexts (Abdin et al., 2024).
+// Phi-3 and 3.5: q, k and v in one matrix, gate and up in another; LongRoPE for long contexts
+// (Abdin et al., 2024).
 #include "models/gguf_config.h"
 #include "models/hf_config.h"
 

@@ -14,10 +14,13 @@ void from_hf(const HfConfig& hf, nn::DecoderConfig& config) {
   hf.set_windows(config, window);
   if (hf.has("layer_types")) return;
   const int64_t first = hf.integer("max_window_layers", 28);
-  for (size_t i = 0; i < config.layers.size(); ++i) config.layers[i].window = static_cast<int64_t>(i) >= first ? window : 0;
+  for (size_t i = 0; i < config.layers.size(); ++i)
+    config.layers[i].window = static_cast<int64_t>(i) >= first ? window : 0;
 }
 
-void from_gguf(const GgufConfig&, nn::DecoderConfig& config) { config.qk_norm = nn::QkNorm::kPerHead; }
+void from_gguf(const GgufConfig&, nn::DecoderConfig& config) {
+  config.qk_norm = nn::QkNorm::kPerHead;
+}
 
 }  // namespace
 

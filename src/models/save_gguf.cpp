@@ -16,15 +16,17 @@ const Named<quant::QuantFormat>& format_named(const std::string& name) {
     for (const auto& candidate : quant::formats()) {
       if (candidate->is_writable) writable.emplace_back(candidate.name);
     }
-    fail(ErrorCode::kUnsupported, "export", "'{}' can be read but not written; choose one of {}", name, join(writable, ", "));
+    fail(ErrorCode::kUnsupported, "export", "'{}' can be read but not written; choose one of {}",
+         name, join(writable, ", "));
   }
   return row;
 }
 
 // The file type number of llama.cpp (general.file_type) for a file mostly in this format.
 uint32_t file_type(std::string_view format) {
-  static constexpr std::pair<std::string_view, uint32_t> kTypes[] = {{"f32", 0}, {"f16", 1}, {"q4_0", 2}, {"q4_1", 3}, {"q8_0", 7},
-                                                                     {"q5_0", 8}, {"q5_1", 9}, {"q4_k", 15}, {"q6_k", 18}, {"bf16", 32}};
+  static constexpr std::pair<std::string_view, uint32_t> kTypes[] = {
+      {"f32", 0},  {"f16", 1},  {"q4_0", 2},  {"q4_1", 3},  {"q8_0", 7},
+      {"q5_0", 8}, {"q5_1", 9}, {"q4_k", 15}, {"q6_k", 18}, {"bf16", 32}};
   for (const auto& [name, number] : kTypes) {
     if (name == format) return number;
   }
@@ -35,7 +37,7 @@ struct Planned {
   std::string name;
   std::vector<int64_t> dims;
   const Named<quant::QuantFormat>* format;
-  nn::Matrix* matrix;      // null for a vector
+  nn::Matrix* matrix;  // null for a vector
   const nn::Param* vector;
   bool is_permuted;
 };
@@ -43,14 +45,18 @@ struct Planned {
 class Writer {
  public:
   Writer(const Model& model, const std::string& format)
-      : model_(model), config_(model.decoder->config()), wanted_(format.empty() ? nullptr : &format_named(format)) {}
+      : model_(model),
+        config_(model.decoder->config()),
+        wanted_(format.empty() ? nullptr : &format_named(format)) {}
 
   std::vector<Planned> plan() const {
     std::vector<Planned> list;
-    const auto add = [&](const std::string& name, std::vector<int64_t> dims, const Named<quant::QuantFormat>* format, nn::Matrix* matrix,
+    const auto add = [&](const std::string& name, std::vector<int64_t> dims,
+                         const Named<quant::QuantFormat>* format, nn::Matrix* matrix,
                          const nn::Param* vector) {
       const std::string tensor = gguf_tensor_name(config_, name);
-      list.push_back({tensor.ends_with(".bias") ? tensor : tensor + ".weight", std::move(dims), format, matrix, vector,
+      list.push_back({tensor.ends_with(".bias") ? tensor : tensor + ".weight", std::move(dims),
+                      format, matrix, vector,
                       (*model_.architecture)->gguf_permutes_qk && is_rotary(name)});
     };
     for (nn::Matrix* matrix : model_.decoder->matrices()) {
@@ -67,13 +73,16 @@ class Writer {
     const auto& format = *planned.format;
     const auto row_bytes = static_cast<size_t>(quant::row_bytes(*format.entry, planned.dims[1]));
     std::vector<std::byte> bytes(row_bytes * static_cast<size_t>(planned.dims[0]));
-    const bool keeps = planned.matrix->is_frozen() && planned.matrix->frozen().format().name == format.name;
+    const bool keeps =
+        planned.matrix->is_frozen() && planned.matrix->frozen().format().name == format.name;
     const Tensor values = keeps ? Tensor() : planned.matrix->decode();
     for (int64_t row = 0; row < planned.dims[0]; ++row) {
       const int64_t to = planned.is_permuted ? permuted_row(row, config_.head_dim) : row;
       std::byte* target = bytes.data() + static_cast<size_t>(to) * row_bytes;
       if (keeps) {
-        std::memcpy(target, planned.matrix->frozen().bytes().data() + static_cast<size_t>(row) * row_bytes, row_bytes);
+        std::memcpy(target,
+                    planned.matrix->frozen().bytes().data() + static_cast<size_t>(row) * row_bytes,
+                    row_bytes);
       } else {
         format->encode(values.data<float>() + row * planned.dims[1], target, planned.dims[1]);
       }
@@ -83,7 +92,9 @@ class Writer {
 
  private:
   const Named<quant::QuantFormat>& format_of(const nn::Matrix& matrix) const {
-    const auto& own = matrix.is_frozen() && matrix.frozen().format()->is_writable ? matrix.frozen().format() : format_named("f32");
+    const auto& own = matrix.is_frozen() && matrix.frozen().format()->is_writable
+                          ? matrix.frozen().format()
+                          : format_named("f32");
     if (wanted_ == nullptr) return matrix.is_frozen() ? matrix.frozen().format() : own;
     // A row that does not divide into blocks keeps what it has, as llama.cpp's tools fall back.
     return matrix.cols() % (*wanted_)->block == 0 ? *wanted_ : format_named("f16");
@@ -94,7 +105,8 @@ class Writer {
     std::vector<std::byte> bytes(values.bytes());
     for (int64_t i = 0; i < values.count(); ++i) {
       const int64_t to = planned.is_permuted ? permuted_row(i, config_.head_dim) : i;
-      std::memcpy(bytes.data() + static_cast<size_t>(to) * sizeof(float), values.data<float>() + i, sizeof(float));
+      std::memcpy(bytes.data() + static_cast<size_t>(to) * sizeof(float), values.data<float>() + i,
+                  sizeof(float));
     }
     return bytes;
   }
@@ -108,8 +120,11 @@ class Writer {
 
 void save_gguf(const Model& model, const fs::path& path, const std::string& format) {
   if (!model.gguf) {
-    fail(ErrorCode::kUnsupported, "export", "writing GGUF starts from a GGUF file, whose tokenizer it keeps, and '{}' is a Hugging Face "
-         "folder; export it as hf", model.path.string());
+    fail(ErrorCode::kUnsupported, "export",
+         "writing GGUF starts from a GGUF file, whose tokenizer it keeps, and '{}' is a Hugging "
+         "Face "
+         "folder; export it as hf",
+         model.path.string());
   }
   const Writer writer(model, format);
   const auto plan = writer.plan();
@@ -120,7 +135,8 @@ void save_gguf(const Model& model, const fs::path& path, const std::string& form
     file.copy(key, model.gguf->type_of(i), value);
   }
   if (!format.empty()) file.set_u32("general.file_type", file_type(format));
-  std::vector<const io::StoredTensor*> kept;  // rope_freqs and the like: not part of the decoder's lists
+  std::vector<const io::StoredTensor*>
+      kept;  // rope_freqs and the like: not part of the decoder's lists
   for (const auto& tensor : model.gguf->tensors()) {
     if (tensor.name.starts_with("rope_") && tensor.format != nullptr) kept.push_back(&tensor);
   }

@@ -1,6 +1,6 @@
 #pragma once
-// Writes a model that came from a GGUF file as a GGUF file: its metadata as it was, its weights in their
-// own bytes or in another format, q and k in the order llama.cpp expects.
+// Writes a model that came from a GGUF file as a GGUF file: its metadata as it was, its weights in
+// their own bytes or in another format, q and k in the order llama.cpp expects.
 #include <filesystem>
 #include <string>
 

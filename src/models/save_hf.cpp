@@ -11,8 +11,9 @@ namespace {
 
 std::string class_name(const std::string& architecture) {
   static const std::pair<const char*, const char*> kNames[] = {
-      {"gemma2", "Gemma2"}, {"gemma3_text", "Gemma3"}, {"granite", "Granite"}, {"llama", "Llama"}, {"mistral", "Mistral"},
-      {"olmo2", "Olmo2"}, {"phi3", "Phi3"}, {"qwen2", "Qwen2"}, {"qwen3", "Qwen3"}, {"smollm3", "SmolLM3"}};
+      {"gemma2", "Gemma2"},   {"gemma3_text", "Gemma3"}, {"granite", "Granite"}, {"llama", "Llama"},
+      {"mistral", "Mistral"}, {"olmo2", "Olmo2"},        {"phi3", "Phi3"},       {"qwen2", "Qwen2"},
+      {"qwen3", "Qwen3"},     {"smollm3", "SmolLM3"}};
   for (const auto& [name, spelled] : kNames) {
     if (architecture == name) return std::string(spelled) + "ForCausalLM";
   }
@@ -21,10 +22,13 @@ std::string class_name(const std::string& architecture) {
 
 Json rope_json(const nn::RopeConfig& rope, int64_t head_dim) {
   Json json = {{"rope_type", rope.type}, {"rope_theta", rope.theta}};
-  if (rope.rotated != head_dim) json["partial_rotary_factor"] = static_cast<double>(rope.rotated) / static_cast<double>(head_dim);
+  if (rope.rotated != head_dim)
+    json["partial_rotary_factor"] =
+        static_cast<double>(rope.rotated) / static_cast<double>(head_dim);
   if (rope.type == "default") return json;
   json["factor"] = rope.factor;
-  if (rope.original_max_positions > 0) json["original_max_position_embeddings"] = rope.original_max_positions;
+  if (rope.original_max_positions > 0)
+    json["original_max_position_embeddings"] = rope.original_max_positions;
   if (rope.type == "llama3") {
     json["low_freq_factor"] = rope.low_frequency_factor;
     json["high_freq_factor"] = rope.high_frequency_factor;
@@ -43,10 +47,13 @@ Json rope_json(const nn::RopeConfig& rope, int64_t head_dim) {
 }
 
 void add_gemma(const nn::DecoderConfig& config, Json& json) {
-  json["query_pre_attn_scalar"] = std::llround(1.0 / (config.attention_scale * config.attention_scale));
+  json["query_pre_attn_scalar"] =
+      std::llround(1.0 / (config.attention_scale * config.attention_scale));
   json["hidden_activation"] = "gelu_pytorch_tanh";
-  json["attn_logit_softcapping"] = config.attention_softcap > 0 ? Json(config.attention_softcap) : Json(nullptr);
-  json["final_logit_softcapping"] = config.logit_softcap > 0 ? Json(config.logit_softcap) : Json(nullptr);
+  json["attn_logit_softcapping"] =
+      config.attention_softcap > 0 ? Json(config.attention_softcap) : Json(nullptr);
+  json["final_logit_softcapping"] =
+      config.logit_softcap > 0 ? Json(config.logit_softcap) : Json(nullptr);
 }
 
 void add_windows(const nn::DecoderConfig& config, Json& json) {
@@ -58,7 +65,8 @@ void add_windows(const nn::DecoderConfig& config, Json& json) {
   }
   json["sliding_window"] = window > 0 ? Json(window) : Json(nullptr);
   const bool uniform = config.architecture == "mistral" || config.architecture == "phi3";
-  if (!uniform && config.architecture != "llama" && config.architecture != "granite" && config.architecture != "olmo2") {
+  if (!uniform && config.architecture != "llama" && config.architecture != "granite" &&
+      config.architecture != "olmo2") {
     json["layer_types"] = types;
     if (!config.architecture.starts_with("gemma")) json["use_sliding_window"] = window > 0;
   }
@@ -73,16 +81,18 @@ Tensor stored_vector(const nn::Param& param, double difference) {
 }
 
 void save_text_parts(const Model& model, const fs::path& folder) {
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
-                           "chat_template.jinja", "tokenizer.model"}) {
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "generation_config.json", "chat_template.jinja", "tokenizer.model"}) {
     std::error_code ignored;
-    if (!model.gguf && fs::exists(model.path / name, ignored) && !fs::equivalent(model.path, folder, ignored)) {
+    if (!model.gguf && fs::exists(model.path / name, ignored) &&
+        !fs::equivalent(model.path, folder, ignored)) {
       write_file_atomically(folder / name, read_file(model.path / name));
     }
   }
   if (!model.gguf || !model.text.tokenizer) return;
   write_file_atomically(folder / "tokenizer.json", model.text.tokenizer->to_json());
-  Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"model_max_length", model.decoder->config().max_positions}};
+  Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                 {"model_max_length", model.decoder->config().max_positions}};
   const auto add = [&](const char* key, std::optional<int32_t> id) {
     if (id) config[key] = model.text.tokenizer->token_text(*id);
   };
@@ -100,13 +110,21 @@ const char* torch_name(DType dtype) {
 }  // namespace
 
 Json to_hf_config(const nn::DecoderConfig& config) {
-  Json json = {{"architectures", {class_name(config.architecture)}}, {"model_type", config.architecture},
-               {"vocab_size", config.vocab}, {"hidden_size", config.hidden}, {"intermediate_size", config.ffn},
-               {"num_hidden_layers", config.layers.size()}, {"num_attention_heads", config.heads},
-               {"num_key_value_heads", config.kv_heads}, {"head_dim", config.head_dim},
-               {"max_position_embeddings", config.max_positions}, {"rms_norm_eps", config.norm_epsilon},
-               {"tie_word_embeddings", config.ties_embeddings}, {"hidden_act", "silu"},
-               {"attention_bias", config.qkv_bias}, {"mlp_bias", config.mlp_bias}};
+  Json json = {{"architectures", {class_name(config.architecture)}},
+               {"model_type", config.architecture},
+               {"vocab_size", config.vocab},
+               {"hidden_size", config.hidden},
+               {"intermediate_size", config.ffn},
+               {"num_hidden_layers", config.layers.size()},
+               {"num_attention_heads", config.heads},
+               {"num_key_value_heads", config.kv_heads},
+               {"head_dim", config.head_dim},
+               {"max_position_embeddings", config.max_positions},
+               {"rms_norm_eps", config.norm_epsilon},
+               {"tie_word_embeddings", config.ties_embeddings},
+               {"hidden_act", "silu"},
+               {"attention_bias", config.qkv_bias},
+               {"mlp_bias", config.mlp_bias}};
   const nn::RopeConfig& first = config.ropes.front();
   json["rope_parameters"] = rope_json(first, config.head_dim);
   json["rope_theta"] = first.theta;  // readers older than rope_parameters
@@ -120,35 +138,43 @@ Json to_hf_config(const nn::DecoderConfig& config) {
   }
   if (config.architecture == "granite") {
     json["embedding_multiplier"] = config.embedding_scale;
-    json["attention_multiplier"] = config.attention_scale > 0 ? config.attention_scale : 1.0 / std::sqrt(static_cast<double>(config.head_dim));
+    json["attention_multiplier"] = config.attention_scale > 0
+                                       ? config.attention_scale
+                                       : 1.0 / std::sqrt(static_cast<double>(config.head_dim));
     json["residual_multiplier"] = config.residual_scale;
     json["logits_scaling"] = 1.0 / config.logit_scale;
   }
   if (config.architecture == "smollm3") {
     json["no_rope_layers"] = Json::array();
-    for (const auto& layer : config.layers) json["no_rope_layers"].push_back(layer.uses_rope ? 1 : 0);
+    for (const auto& layer : config.layers)
+      json["no_rope_layers"].push_back(layer.uses_rope ? 1 : 0);
   }
-  if (config.architecture == "phi3") json["original_max_position_embeddings"] = first.original_max_positions > 0 ? first.original_max_positions : config.max_positions;
+  if (config.architecture == "phi3")
+    json["original_max_position_embeddings"] =
+        first.original_max_positions > 0 ? first.original_max_positions : config.max_positions;
   return json;
 }
 
 void save_hf(const Model& model, const fs::path& folder, DType dtype) {
   const nn::DecoderConfig& config = model.decoder->config();
   if (model.gguf && !config.ropes.front().divisors.empty()) {
-    fail(ErrorCode::kUnsupported, "export", "the GGUF file holds rotary factors without the settings they came from, which a "
+    fail(ErrorCode::kUnsupported, "export",
+         "the GGUF file holds rotary factors without the settings they came from, which a "
          "config.json needs; start from the model's Hugging Face folder");
   }
   fs::create_directories(folder);
   std::vector<io::NamedTensor> tensors;
   for (nn::Matrix* matrix : model.decoder->matrices()) {
     const Tensor values = matrix->decode();
-    tensors.push_back({hf_module_name(config, matrix->name()) + ".weight", dtype == DType::kF32 ? values : values.to(dtype)});
+    tensors.push_back({hf_module_name(config, matrix->name()) + ".weight",
+                       dtype == DType::kF32 ? values : values.to(dtype)});
   }
   const double difference = (*model.architecture)->hf_norm_shift - config.norm_shift;
   for (const nn::Param* param : model.decoder->vectors()) {
     const std::string module = hf_module_name(config, param->name);
     const Tensor value = stored_vector(*param, difference);
-    tensors.push_back({module.ends_with(".bias") ? module : module + ".weight", dtype == DType::kF32 ? value : value.to(dtype)});
+    tensors.push_back({module.ends_with(".bias") ? module : module + ".weight",
+                       dtype == DType::kF32 ? value : value.to(dtype)});
   }
   io::write_safetensors(folder / "model.safetensors", tensors);
   Json json = model.hf_config.is_object() ? model.hf_config : to_hf_config(config);

@@ -1,6 +1,7 @@
 #pragma once
-// Writes a model as a Hugging Face folder: config.json, model.safetensors, tokenizer files. From a GGUF
-// file the configuration is rebuilt, q and k stand in Hugging Face's order, and norms lose Gemma's one.
+// Writes a model as a Hugging Face folder: config.json, model.safetensors, tokenizer files. From a
+// GGUF file the configuration is rebuilt, q and k stand in Hugging Face's order, and norms lose
+// Gemma's one.
 #include <filesystem>
 
 #include "models/load.h"

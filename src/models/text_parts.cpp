@@ -20,7 +20,8 @@ std::string special_text(const Json& config, const char* key) {
   if (!config.contains(key)) return "";
   const Json& value = config.at(key);
   if (value.is_string()) return value.get<std::string>();
-  if (value.is_object() && value.contains("content") && value.at("content").is_string()) return value.at("content").get<std::string>();
+  if (value.is_object() && value.contains("content") && value.at("content").is_string())
+    return value.at("content").get<std::string>();
   return "";
 }
 
@@ -38,14 +39,17 @@ std::string template_source(const fs::path& folder, const Json& config) {
     }
   }
   std::error_code ignored;
-  if (fs::exists(folder / "chat_template.jinja", ignored)) return read_file(folder / "chat_template.jinja", 1 << 20);
+  if (fs::exists(folder / "chat_template.jinja", ignored))
+    return read_file(folder / "chat_template.jinja", 1 << 20);
   const Json separate = read_optional(folder / "chat_template.json");
   return separate.contains("chat_template") && separate.at("chat_template").is_string()
-             ? separate.at("chat_template").get<std::string>() : "";
+             ? separate.at("chat_template").get<std::string>()
+             : "";
 }
 
 void add_stop(TextParts& parts, std::optional<int32_t> id) {
-  if (id && std::find(parts.stops.begin(), parts.stops.end(), *id) == parts.stops.end()) parts.stops.push_back(*id);
+  if (id && std::find(parts.stops.begin(), parts.stops.end(), *id) == parts.stops.end())
+    parts.stops.push_back(*id);
 }
 
 void add_stops(TextParts& parts, const Json& value) {
@@ -55,12 +59,15 @@ void add_stops(TextParts& parts, const Json& value) {
   }
 }
 
-void make_template(TextParts& parts, const std::string& source, const text::TemplateTokens& tokens, const std::string& where) {
+void make_template(TextParts& parts, const std::string& source, const text::TemplateTokens& tokens,
+                   const std::string& where) {
   if (!source.empty()) parts.chat = std::make_unique<text::ChatTemplate>(source, tokens, where);
 }
 
-// Tokens that end a turn in the templates of the families Moxie reads; a GGUF file names only one of them.
-constexpr const char* kTurnEnds[] = {"<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "</s>"};
+// Tokens that end a turn in the templates of the families Moxie reads; a GGUF file names only one
+// of them.
+constexpr const char* kTurnEnds[] = {"<|im_end|>",    "<end_of_turn>",   "<|eot_id|>", "<|end|>",
+                                     "<|endoftext|>", "<|end_of_text|>", "</s>"};
 
 void add_turn_ends(TextParts& parts) {
   for (const char* token : kTurnEnds) {
@@ -73,7 +80,8 @@ std::optional<int32_t> checked_id(const io::GgufFile& file, const char* key, siz
   const auto id = file.get_int(key);
   if (!id) return {};
   if (*id < 0 || *id >= static_cast<int64_t>(vocab)) {
-    fail(ErrorCode::kCorruptData, file.where(), "{} = {} is outside the vocabulary of {}", key, *id, vocab);
+    fail(ErrorCode::kCorruptData, file.where(), "{} = {} is outside the vocabulary of {}", key, *id,
+         vocab);
   }
   return static_cast<int32_t>(*id);
 }
@@ -85,17 +93,22 @@ TextParts load_text_parts(const fs::path& folder) {
   std::error_code ignored;
   if (!fs::exists(folder / "tokenizer.json", ignored)) return parts;
   const std::string json = read_file(folder / "tokenizer.json");
-  parts.tokenizer = std::make_unique<text::Tokenizer>(text::Tokenizer::from_json(json, (folder / "tokenizer.json").string()));
+  parts.tokenizer = std::make_unique<text::Tokenizer>(
+      text::Tokenizer::from_json(json, (folder / "tokenizer.json").string()));
   const Json config = read_optional(folder / "tokenizer_config.json");
-  const text::TemplateTokens tokens = {special_text(config, "bos_token"), special_text(config, "eos_token"),
-                                       special_text(config, "pad_token"), special_text(config, "unk_token")};
-  const auto id_of = [&](const std::string& token) { return token.empty() ? std::nullopt : parts.tokenizer->token_id(token); };
+  const text::TemplateTokens tokens = {
+      special_text(config, "bos_token"), special_text(config, "eos_token"),
+      special_text(config, "pad_token"), special_text(config, "unk_token")};
+  const auto id_of = [&](const std::string& token) {
+    return token.empty() ? std::nullopt : parts.tokenizer->token_id(token);
+  };
   parts.bos = id_of(tokens.bos);
   parts.eos = id_of(tokens.eos);
   parts.pad = id_of(tokens.pad);
   const Json model = read_optional(folder / "config.json");
   const Json generation = read_optional(folder / "generation_config.json");
-  if (!parts.eos && model.contains("eos_token_id") && model.at("eos_token_id").is_number_integer()) {
+  if (!parts.eos && model.contains("eos_token_id") &&
+      model.at("eos_token_id").is_number_integer()) {
     parts.eos = model.at("eos_token_id").get<int32_t>();
   }
   add_stop(parts, parts.eos);
@@ -113,12 +126,16 @@ TextParts load_text_parts(const io::GgufFile& file) {
   spec.model = file.require_string("tokenizer.ggml.model");
   spec.pre = file.get_string("tokenizer.ggml.pre").value_or("default");
   spec.tokens = *tokens;
-  if (const auto scores = file.get_floats("tokenizer.ggml.scores")) spec.scores.assign(scores->begin(), scores->end());
-  if (const auto types = file.get_ints("tokenizer.ggml.token_type")) spec.types.assign(types->begin(), types->end());
+  if (const auto scores = file.get_floats("tokenizer.ggml.scores"))
+    spec.scores.assign(scores->begin(), scores->end());
+  if (const auto types = file.get_ints("tokenizer.ggml.token_type"))
+    spec.types.assign(types->begin(), types->end());
   if (const auto* merges = file.get_strings("tokenizer.ggml.merges")) spec.merges = *merges;
-  for (const auto& [count, key] : {std::pair<size_t, const char*>{spec.scores.size(), "scores"}, {spec.types.size(), "token_type"}}) {
+  for (const auto& [count, key] : {std::pair<size_t, const char*>{spec.scores.size(), "scores"},
+                                   {spec.types.size(), "token_type"}}) {
     if (count != 0 && count != spec.tokens.size()) {
-      fail(ErrorCode::kCorruptData, file.where(), "tokenizer.ggml.{} has {} entries for {} tokens", key, count, spec.tokens.size());
+      fail(ErrorCode::kCorruptData, file.where(), "tokenizer.ggml.{} has {} entries for {} tokens",
+           key, count, spec.tokens.size());
     }
   }
   const size_t vocab = spec.tokens.size();
@@ -129,13 +146,17 @@ TextParts load_text_parts(const io::GgufFile& file) {
   spec.add_bos = file.get_bool("tokenizer.ggml.add_bos_token");
   spec.add_eos = file.get_bool("tokenizer.ggml.add_eos_token");
   spec.add_space_prefix = file.get_bool("tokenizer.ggml.add_space_prefix");
-  parts.tokenizer = std::make_unique<text::Tokenizer>(text::Tokenizer::from_vocab(spec, file.where()));
-  const auto text_of = [&](std::optional<int32_t> id) { return id ? spec.tokens[static_cast<size_t>(*id)] : std::string(); };
+  parts.tokenizer =
+      std::make_unique<text::Tokenizer>(text::Tokenizer::from_vocab(spec, file.where()));
+  const auto text_of = [&](std::optional<int32_t> id) {
+    return id ? spec.tokens[static_cast<size_t>(*id)] : std::string();
+  };
   add_stop(parts, parts.eos);
   add_stop(parts, checked_id(file, "tokenizer.ggml.eot_token_id", vocab));
   add_turn_ends(parts);
   make_template(parts, file.get_string("tokenizer.chat_template").value_or(""),
-                {text_of(parts.bos), text_of(parts.eos), text_of(parts.pad), text_of(spec.unk)}, file.where());
+                {text_of(parts.bos), text_of(parts.eos), text_of(parts.pad), text_of(spec.unk)},
+                file.where());
   return parts;
 }
 

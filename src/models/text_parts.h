@@ -1,6 +1,6 @@
 #pragma once
-// The tokenizer, the chat template and the special ids of a model, from a Hugging Face folder or from
-// inside a GGUF file.
+// The tokenizer, the chat template and the special ids of a model, from a Hugging Face folder or
+// from inside a GGUF file.
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -13,10 +13,10 @@
 namespace moxie::models {
 
 struct TextParts {
-  std::unique_ptr<text::Tokenizer> tokenizer;       // null when the folder has none
-  std::unique_ptr<text::ChatTemplate> chat;         // null when the model has none
+  std::unique_ptr<text::Tokenizer> tokenizer;  // null when the folder has none
+  std::unique_ptr<text::ChatTemplate> chat;    // null when the model has none
   std::optional<int32_t> bos, eos, pad;
-  std::vector<int32_t> stops;                       // ids that end a generation: eos, end of turn, ...
+  std::vector<int32_t> stops;  // ids that end a generation: eos, end of turn, ...
 };
 
 TextParts load_text_parts(const std::filesystem::path& folder);

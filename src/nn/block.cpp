@@ -22,8 +22,8 @@ Param read_vector(const WeightSource& source, const std::string& name, int64_t c
   return param;
 }
 
-Linear read_linear(const WeightSource& source, const std::string& name, int64_t layer, int64_t in, int64_t out,
-                   bool has_bias) {
+Linear read_linear(const WeightSource& source, const std::string& name, int64_t layer, int64_t in,
+                   int64_t out, bool has_bias) {
   Linear linear;
   linear.weight = Matrix(name, source.matrix(name, out, in));
   if (has_bias) linear.bias = std::make_unique<Param>(read_vector(source, name + ".bias", out));
@@ -32,12 +32,14 @@ Linear read_linear(const WeightSource& source, const std::string& name, int64_t 
 }
 
 double attention_scale(const DecoderConfig& config) {
-  return config.attention_scale > 0 ? config.attention_scale : 1.0 / std::sqrt(static_cast<double>(config.head_dim));
+  return config.attention_scale > 0 ? config.attention_scale
+                                    : 1.0 / std::sqrt(static_cast<double>(config.head_dim));
 }
 
 }  // namespace
 
-Block::Block(const DecoderConfig& config, int64_t index_in, const WeightSource& source) : index(index_in) {
+Block::Block(const DecoderConfig& config, int64_t index_in, const WeightSource& source)
+    : index(index_in) {
   const std::string prefix = "layers." + std::to_string(index) + ".";
   const int64_t d = config.hidden;
   const int64_t q_width = config.heads * config.head_dim;
@@ -45,7 +47,9 @@ Block::Block(const DecoderConfig& config, int64_t index_in, const WeightSource& 
   const auto linear = [&](const char* name, int64_t in, int64_t out, bool has_bias) {
     return read_linear(source, prefix + name, index, in, out, has_bias);
   };
-  const auto norm = [&](const char* name, int64_t count) { return read_vector(source, prefix + name, count); };
+  const auto norm = [&](const char* name, int64_t count) {
+    return read_vector(source, prefix + name, count);
+  };
   if (config.placement != NormPlacement::kPost) {
     attn_norm = norm("attn_norm", d);
     mlp_norm = norm("mlp_norm", d);
@@ -93,13 +97,14 @@ void Block::visit_vectors(const std::function<void(Param&)>& f) {
   });
 }
 
-Tensor Block::attend(const DecoderConfig& config, const Tensor& query, const Tensor& key, const Tensor& value,
-                     const Pass& pass) const {
+Tensor Block::attend(const DecoderConfig& config, const Tensor& query, const Tensor& key,
+                     const Tensor& value, const Pass& pass) const {
   const int64_t window = config.layers[static_cast<size_t>(index)].window;
   const auto& states = pass.options.states;
   if (states.empty()) {
-    return ops::attention(query, key, value, {}, {config.heads, config.kv_heads, config.head_dim, attention_scale(config),
-                                                  window, config.attention_softcap, true, pass.batch.offsets});
+    return ops::attention(query, key, value, {},
+                          {config.heads, config.kv_heads, config.head_dim, attention_scale(config),
+                           window, config.attention_softcap, true, pass.batch.offsets});
   }
   kernels::AttentionShape<float> shape;
   shape.heads = config.heads;
@@ -116,11 +121,13 @@ Tensor Block::attend(const DecoderConfig& config, const Tensor& query, const Ten
     const size_t bytes = static_cast<size_t>(count * key.cols()) * sizeof(float);
     std::memcpy(rows.keys, key.data<float>() + begin * key.cols(), bytes);
     std::memcpy(rows.values, value.data<float>() + begin * key.cols(), bytes);
-    sequences.push_back({begin, count, states[s]->keys(index), states[s]->values(index), states[s]->length() + count});
+    sequences.push_back({begin, count, states[s]->keys(index), states[s]->values(index),
+                         states[s]->length() + count});
   }
   Tensor out = Tensor::empty(query.shape(), query.dtype());
   Tensor lse = Tensor::empty({query.rows(), config.heads}, query.dtype());
-  kernels::attention_forward<float>(shape, sequences, query.data<float>(), out.data<float>(), lse.data<float>());
+  kernels::attention_forward<float>(shape, sequences, query.data<float>(), out.data<float>(),
+                                    lse.data<float>());
   return out;
 }
 
@@ -141,8 +148,10 @@ Tensor Block::attention(const DecoderConfig& config, const Tensor& x, const Pass
     value = v.forward(x, pass.taps);
   }
   if (config.qk_norm != QkNorm::kNone) {
-    query = ops::rms_norm(query, use(const_cast<Param&>(q_norm)), config.norm_epsilon, config.norm_shift);
-    key = ops::rms_norm(key, use(const_cast<Param&>(k_norm)), config.norm_epsilon, config.norm_shift);
+    query = ops::rms_norm(query, use(const_cast<Param&>(q_norm)), config.norm_epsilon,
+                          config.norm_shift);
+    key =
+        ops::rms_norm(key, use(const_cast<Param&>(k_norm)), config.norm_epsilon, config.norm_shift);
   }
   const LayerConfig& layer = config.layers[static_cast<size_t>(index)];
   if (layer.uses_rope) {
@@ -156,22 +165,29 @@ Tensor Block::attention(const DecoderConfig& config, const Tensor& x, const Pass
 Tensor Block::mlp(const DecoderConfig& config, const Tensor& x, const Pass& pass) const {
   if (config.fuses_gate_up) {
     const Tensor both = gate_up.forward(x, pass.taps);
-    return down.forward(ops::swiglu(ops::columns(both, 0, config.ffn), ops::columns(both, config.ffn, 2 * config.ffn),
-                                    config.activation), pass.taps);
+    return down.forward(
+        ops::swiglu(ops::columns(both, 0, config.ffn),
+                    ops::columns(both, config.ffn, 2 * config.ffn), config.activation),
+        pass.taps);
   }
-  return down.forward(ops::swiglu(gate.forward(x, pass.taps), up.forward(x, pass.taps), config.activation), pass.taps);
+  return down.forward(
+      ops::swiglu(gate.forward(x, pass.taps), up.forward(x, pass.taps), config.activation),
+      pass.taps);
 }
 
 Tensor Block::forward(const DecoderConfig& config, const Tensor& stream, const Pass& pass) const {
   const auto norm = [&](const Tensor& x, const Param& weight) {
     if (weight.name.empty()) return x;  // this placement has no norm here
-    return ops::rms_norm(x, use(const_cast<Param&>(weight)), config.norm_epsilon, config.norm_shift);
+    return ops::rms_norm(x, use(const_cast<Param&>(weight)), config.norm_epsilon,
+                         config.norm_shift);
   };
   const auto add = [&](const Tensor& x, const Tensor& branch, const Site& site) {
-    const Tensor scaled = config.residual_scale != 1 ? ops::scale(branch, config.residual_scale) : branch;
+    const Tensor scaled =
+        config.residual_scale != 1 ? ops::scale(branch, config.residual_scale) : branch;
     return site.run_taps({}, ops::add(x, scaled), pass.taps);
   };
-  const Tensor middle = add(stream, norm(attention(config, norm(stream, attn_norm), pass), attn_post_norm), attn_stream);
+  const Tensor middle = add(
+      stream, norm(attention(config, norm(stream, attn_norm), pass), attn_post_norm), attn_stream);
   return add(middle, norm(mlp(config, norm(middle, mlp_norm), pass), mlp_post_norm), mlp_stream);
 }
 

@@ -25,8 +25,8 @@ struct Block {
 
  private:
   Tensor attention(const DecoderConfig& config, const Tensor& x, const Pass& pass) const;
-  Tensor attend(const DecoderConfig& config, const Tensor& query, const Tensor& key, const Tensor& value,
-                const Pass& pass) const;
+  Tensor attend(const DecoderConfig& config, const Tensor& query, const Tensor& key,
+                const Tensor& value, const Pass& pass) const;
   Tensor mlp(const DecoderConfig& config, const Tensor& x, const Pass& pass) const;
 };
 

@@ -12,22 +12,29 @@ void DecoderConfig::check() const {
   const auto need = [&](bool holds, const char* what) {
     if (holds) return;
     fail(ErrorCode::kCorruptData, architecture.empty() ? "model" : architecture,
-         "{}: vocab {}, hidden {}, ffn {}, {} layers, {} heads of {}, {} key heads, context {}", what, vocab, hidden, ffn,
-         layers.size(), heads, head_dim, kv_heads, max_positions);
+         "{}: vocab {}, hidden {}, ffn {}, {} layers, {} heads of {}, {} key heads, context {}",
+         what, vocab, hidden, ffn, layers.size(), heads, head_dim, kv_heads, max_positions);
   };
   const int64_t limit = int64_t{1} << 24;
-  need(vocab > 0 && vocab < limit && hidden > 0 && hidden < limit && ffn > 0 && ffn < limit, "a size is out of range");
+  need(vocab > 0 && vocab < limit && hidden > 0 && hidden < limit && ffn > 0 && ffn < limit,
+       "a size is out of range");
   need(!layers.empty() && layers.size() <= 512, "there must be 1 to 512 layers");
-  need(heads > 0 && heads < 65536 && kv_heads > 0 && heads % kv_heads == 0, "key heads must divide heads");
-  need(head_dim > 0 && head_dim <= 4096 && max_positions > 0, "a head size or context is out of range");
+  need(heads > 0 && heads < 65536 && kv_heads > 0 && heads % kv_heads == 0,
+       "key heads must divide heads");
+  need(head_dim > 0 && head_dim <= 4096 && max_positions > 0,
+       "a head size or context is out of range");
   need(norm_epsilon > 0 && norm_epsilon < 1, "the norm's epsilon is out of range");
   for (const RopeConfig& rope : ropes) {
-    need(rope.rotated > 0 && rope.rotated <= head_dim && rope.rotated % 2 == 0, "the rotated part must be even and fit a head");
-    need(rope.theta > 0 && rope.factor > 0 && rope.max_positions > 0, "a rope setting is out of range");
+    need(rope.rotated > 0 && rope.rotated <= head_dim && rope.rotated % 2 == 0,
+         "the rotated part must be even and fit a head");
+    need(rope.theta > 0 && rope.factor > 0 && rope.max_positions > 0,
+         "a rope setting is out of range");
   }
   for (const LayerConfig& layer : layers) {
-    need(layer.window >= 0 && (!layer.uses_rope || (layer.rope >= 0 && layer.rope < static_cast<int64_t>(ropes.size()))),
-         "a layer's window or rope is out of range");
+    need(
+        layer.window >= 0 && (!layer.uses_rope ||
+                              (layer.rope >= 0 && layer.rope < static_cast<int64_t>(ropes.size()))),
+        "a layer's window or rope is out of range");
   }
 }
 
@@ -42,13 +49,15 @@ Decoder::Decoder(DecoderConfig config, const WeightSource& source) : config_(std
   final_norm_.value = source.vector("final_norm", config_.hidden);
   final_norm_.is_trainable = false;
   final_norm_.decays = false;
-  if (!config_.ties_embeddings) head_ = Matrix("head", source.matrix("head", config_.vocab, config_.hidden));
+  if (!config_.ties_embeddings)
+    head_ = Matrix("head", source.matrix("head", config_.vocab, config_.hidden));
 }
 
 Decoder::~Decoder() = default;
 
 Tensor Decoder::forward(const Batch& batch, const ForwardOptions& options) const {
-  MOXIE_ASSERT(options.states.empty() || static_cast<int64_t>(options.states.size()) == batch.sequences());
+  MOXIE_ASSERT(options.states.empty() ||
+               static_cast<int64_t>(options.states.size()) == batch.sequences());
   Pass pass{batch, options, {&batch.tokens, options.is_training, options.dropout_seed}, {}};
   int64_t length = 0;
   for (const int32_t position : batch.positions) length = std::max<int64_t>(length, position + 1);
@@ -64,11 +73,15 @@ Tensor Decoder::forward(const Batch& batch, const ForwardOptions& options) const
       // The segment runs again in the backward, when this call has returned: it owns what it reads.
       const auto owned = std::make_shared<std::pair<Batch, ForwardOptions>>(batch, options);
       const Block* at = block.get();
-      stream = ops::Tape::active()->recompute({stream}, [this, at, owned, angles = pass.angles](const std::vector<Tensor>& in) {
-        const Pass again{owned->first, owned->second,
-                         {&owned->first.tokens, owned->second.is_training, owned->second.dropout_seed}, angles};
-        return at->forward(config_, in[0], again);
-      });
+      stream = ops::Tape::active()->recompute(
+          {stream}, [this, at, owned, angles = pass.angles](const std::vector<Tensor>& in) {
+            const Pass again{
+                owned->first,
+                owned->second,
+                {&owned->first.tokens, owned->second.is_training, owned->second.dropout_seed},
+                angles};
+            return at->forward(config_, in[0], again);
+          });
     } else {
       stream = block->forward(config_, stream, pass);
     }
@@ -76,18 +89,22 @@ Tensor Decoder::forward(const Batch& batch, const ForwardOptions& options) const
   for (size_t s = 0; s < options.states.size(); ++s) {
     options.states[s]->advance(batch.offsets[s + 1] - batch.offsets[s]);
   }
-  return ops::rms_norm(stream, use(const_cast<Param&>(final_norm_)), config_.norm_epsilon, config_.norm_shift);
+  return ops::rms_norm(stream, use(const_cast<Param&>(final_norm_)), config_.norm_epsilon,
+                       config_.norm_shift);
 }
 
 Tensor Decoder::loss(const Tensor& hidden, std::vector<int64_t> labels) const {
   const Matrix& projection = head();
-  if (projection.is_frozen()) return ops::cross_entropy(hidden, projection.frozen(), std::move(labels), logit_options());
+  if (projection.is_frozen())
+    return ops::cross_entropy(hidden, projection.frozen(), std::move(labels), logit_options());
   return ops::cross_entropy(hidden, use(*projection.param()), std::move(labels), logit_options());
 }
 
-void Decoder::for_logit_blocks(const Tensor& hidden, const std::function<void(int64_t, const Tensor&)>& visit) const {
+void Decoder::for_logit_blocks(const Tensor& hidden,
+                               const std::function<void(int64_t, const Tensor&)>& visit) const {
   const Matrix& projection = head();
-  ops::for_logit_blocks(hidden, projection.frozen(), projection.is_frozen() ? Tensor() : projection.param()->value,
+  ops::for_logit_blocks(hidden, projection.frozen(),
+                        projection.is_frozen() ? Tensor() : projection.param()->value,
                         logit_options(), visit);
 }
 

@@ -1,12 +1,14 @@
 #pragma once
 // A decoder-only transformer as data: DecoderConfig says what each block is made of, a WeightSource
 // gives its weights by architecture-neutral names, and one Decoder runs training, scoring and
-// generation: forward over a ragged batch, with or without per-sequence state, with or without a tape.
+// generation: forward over a ragged batch, with or without per-sequence state, with or without a
+// tape.
 //
 // Names (those of GGUF are mapped to them in models/): embed, head, final_norm, layers.N.
 //   {attn_norm, attn_post_norm, mlp_norm, mlp_post_norm, attn.q_norm, attn.k_norm}         vectors
-//   {attn.q, attn.k, attn.v, attn.o, attn.qkv, mlp.gate, mlp.up, mlp.down, mlp.gate_up}     matrices
-//   and <matrix>.bias. Sites have the names of their matrices; streams are layers.N.attn, layers.N.mlp.
+//   {attn.q, attn.k, attn.v, attn.o, attn.qkv, mlp.gate, mlp.up, mlp.down, mlp.gate_up} matrices
+//   and <matrix>.bias. Sites have the names of their matrices; streams are layers.N.attn,
+//   layers.N.mlp.
 #include <functional>
 #include <memory>
 #include <string>
@@ -26,9 +28,9 @@ enum class NormPlacement { kPre, kPost, kSandwich };  // Llama | OLMo 2 | Gemma 
 enum class QkNorm { kNone, kPerHead, kFullWidth };    // - | Qwen 3, Gemma 3 | OLMo 2
 
 struct LayerConfig {
-  int64_t window = 0;      // 0: sees everything before it
-  bool uses_rope = true;   // SmolLM3 leaves some layers without positions
-  int64_t rope = 0;        // index into DecoderConfig::ropes
+  int64_t window = 0;     // 0: sees everything before it
+  bool uses_rope = true;  // SmolLM3 leaves some layers without positions
+  int64_t rope = 0;       // index into DecoderConfig::ropes
 };
 
 struct DecoderConfig {
@@ -36,20 +38,20 @@ struct DecoderConfig {
   int64_t vocab = 0, hidden = 0, ffn = 0, heads = 0, kv_heads = 0, head_dim = 0;
   int64_t max_positions = 2048;
   double norm_epsilon = 1e-5;
-  double norm_shift = 0;             // 1: norm weights are stored less one (Gemma)
+  double norm_shift = 0;  // 1: norm weights are stored less one (Gemma)
   NormPlacement placement = NormPlacement::kPre;
   QkNorm qk_norm = QkNorm::kNone;
   bool qkv_bias = false, output_bias = false, mlp_bias = false;
   bool fuses_qkv = false, fuses_gate_up = false;  // one matrix on disk and one site (Phi-3)
   ops::Activation activation = ops::Activation::kSilu;
-  double attention_scale = 0;        // 0: 1 / sqrt(head_dim)
+  double attention_scale = 0;  // 0: 1 / sqrt(head_dim)
   double attention_softcap = 0, logit_softcap = 0;
   double logit_scale = 1, embedding_scale = 1, residual_scale = 1;
   bool ties_embeddings = false;
   std::vector<RopeConfig> ropes;
   std::vector<LayerConfig> layers;
 
-  void check() const;                // consistency (G12); throws kCorruptData
+  void check() const;  // consistency (G12); throws kCorruptData
 };
 
 class WeightSource {
@@ -62,10 +64,11 @@ class WeightSource {
 };
 
 struct ForwardOptions {
-  bool is_training = false;          // dropout is on
-  bool recomputes = false;           // keep only each block's input, run it again in the backward
+  bool is_training = false;  // dropout is on
+  bool recomputes = false;   // keep only each block's input, run it again in the backward
   uint64_t dropout_seed = 0;
-  std::vector<SequenceState*> states;  // one a sequence, or empty; their keys and values are appended to
+  std::vector<SequenceState*>
+      states;  // one a sequence, or empty; their keys and values are appended to
 };
 
 struct Block;
@@ -78,19 +81,21 @@ class Decoder {
 
   // Final normed hidden states [N, hidden].
   Tensor forward(const Batch& batch, const ForwardOptions& options = {}) const;
-  // Summed cross-entropy over rows with a label (>= 0), and logits of the given hidden rows [n, vocab].
+  // Summed cross-entropy over rows with a label (>= 0), and logits of the given hidden rows [n,
+  // vocab].
   Tensor loss(const Tensor& hidden, std::vector<int64_t> labels) const;
   Tensor logits(const Tensor& hidden) const;
-  void for_logit_blocks(const Tensor& hidden, const std::function<void(int64_t, const Tensor&)>& visit) const;
+  void for_logit_blocks(const Tensor& hidden,
+                        const std::function<void(int64_t, const Tensor&)>& visit) const;
 
-  std::vector<Site*> sites();                        // in order of the network
-  std::vector<Matrix*> matrices();                   // embed, blocks, head (if not tied)
-  std::vector<Param*> vectors();                     // norms and biases
-  ParamList params();                                // what is a Param now: trainable matrices and vectors
-  void make_trainable();                             // everything, for full fine-tuning
+  std::vector<Site*> sites();       // in order of the network
+  std::vector<Matrix*> matrices();  // embed, blocks, head (if not tied)
+  std::vector<Param*> vectors();    // norms and biases
+  ParamList params();               // what is a Param now: trainable matrices and vectors
+  void make_trainable();            // everything, for full fine-tuning
   void set_compute(quant::Compute compute);
-  void set_dtype(DType dtype) { dtype_ = dtype; }    // of activations: f32, or f64 for tests
-  void widen();                                      // params and activations in f64, for tests
+  void set_dtype(DType dtype) { dtype_ = dtype; }  // of activations: f32, or f64 for tests
+  void widen();                                    // params and activations in f64, for tests
   SequenceState new_state() const;
 
  private:

@@ -30,13 +30,17 @@ Tensor Matrix::apply(const Tensor& x) const {
   return param_ ? ops::dense(x, use(*param_)) : ops::linear(x, frozen_);
 }
 
-Tensor Matrix::decode() const { return param_ ? param_->value.to(DType::kF32) : frozen_.decode(); }
+Tensor Matrix::decode() const {
+  return param_ ? param_->value.to(DType::kF32) : frozen_.decode();
+}
 
 Tensor Matrix::gather(const std::vector<int32_t>& ids, DType dtype) const {
   for (const int32_t id : ids) {
     if (id < 0 || id >= rows()) {
-      fail(ErrorCode::kInvalidArgument, "embedding", "token {} is outside the vocabulary of {}; check that the "
-           "tokenizer belongs to this model", id, rows());
+      fail(ErrorCode::kInvalidArgument, "embedding",
+           "token {} is outside the vocabulary of {}; check that the "
+           "tokenizer belongs to this model",
+           id, rows());
     }
   }
   if (param_) return ops::gather_rows(use(*param_), {ids.begin(), ids.end()});

@@ -12,20 +12,21 @@ namespace moxie::nn {
 class Matrix {
  public:
   Matrix() = default;
-  Matrix(std::string name, quant::Weight weight) : name_(std::move(name)), frozen_(std::move(weight)) {}
+  Matrix(std::string name, quant::Weight weight)
+      : name_(std::move(name)), frozen_(std::move(weight)) {}
   const std::string& name() const { return name_; }
   int64_t rows() const { return param_ ? param_->value.rows() : frozen_.rows(); }
   int64_t cols() const { return param_ ? param_->value.cols() : frozen_.cols(); }
   bool is_frozen() const { return param_ == nullptr; }
   const quant::Weight& frozen() const { return frozen_; }
-  Param* param() const { return param_.get(); }        // null while frozen
-  void make_trainable();                               // decodes to f32; the frozen bytes are let go
-  void replace(quant::Weight weight);                  // another frozen weight of the same shape
+  Param* param() const { return param_.get(); }  // null while frozen
+  void make_trainable();                         // decodes to f32; the frozen bytes are let go
+  void replace(quant::Weight weight);            // another frozen weight of the same shape
   void set_compute(quant::Compute compute) { frozen_.set_compute(compute); }
-  void widen();                                        // a trainable value becomes f64, for tests
+  void widen();  // a trainable value becomes f64, for tests
 
-  Tensor apply(const Tensor& x) const;                 // x [n, cols] -> [n, rows]
-  Tensor decode() const;                               // f32 [rows, cols], a copy
+  Tensor apply(const Tensor& x) const;  // x [n, cols] -> [n, rows]
+  Tensor decode() const;                // f32 [rows, cols], a copy
   // Rows by token id; recorded when it trains.
   Tensor gather(const std::vector<int32_t>& ids, DType dtype) const;
 

@@ -9,7 +9,8 @@ namespace moxie::nn {
 Tensor use(Param& param) {
   ops::Tape* tape = ops::Tape::active();
   if (tape == nullptr || !param.is_trainable) return param.value;
-  if (!param.gradient.defined()) param.gradient = Tensor::zeros(param.value.shape(), param.value.dtype());
+  if (!param.gradient.defined())
+    param.gradient = Tensor::zeros(param.value.shape(), param.value.dtype());
   return tape->leaf_into(param.value, param.gradient);
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// Trainable state is a named list: checkpoints, optimizers, adapter files and parameter counts all walk
-// it. A Param's name is stable, its owner says which file it belongs to.
+// Trainable state is a named list: checkpoints, optimizers, adapter files and parameter counts all
+// walk it. A Param's name is stable, its owner says which file it belongs to.
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,13 +12,13 @@ namespace moxie::nn {
 enum class Owner { kBase, kAdapter, kRouter, kHead };
 
 struct Param {
-  std::string name;             // "layers.3.attn.q.weight", "layers.3.attn.q.lora_a"
+  std::string name;  // "layers.3.attn.q.weight", "layers.3.attn.q.lora_a"
   Owner owner = Owner::kBase;
   std::string group = "default";  // optimizer group
-  Tensor value;                 // f32 (f64 in tests)
-  Tensor gradient;              // same shape; empty until the first backward
+  Tensor value;                   // f32 (f64 in tests)
+  Tensor gradient;                // same shape; empty until the first backward
   bool is_trainable = true;
-  bool decays = true;           // weight decay applies
+  bool decays = true;  // weight decay applies
 };
 
 using ParamList = std::vector<Param*>;

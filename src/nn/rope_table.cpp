@@ -49,7 +49,8 @@ RopeFrequencies yarn(const RopeConfig& config) {
   const double original = static_cast<double>(original_positions(config));
   const double dims = static_cast<double>(config.rotated);
   const auto dimension_of = [&](double rotations) {
-    return dims * std::log(original / (rotations * 2 * std::numbers::pi)) / (2 * std::log(config.theta));
+    return dims * std::log(original / (rotations * 2 * std::numbers::pi)) /
+           (2 * std::log(config.theta));
   };
   double low = dimension_of(config.beta_fast);
   double high = dimension_of(config.beta_slow);
@@ -67,25 +68,30 @@ RopeFrequencies yarn(const RopeConfig& config) {
   }
   if (config.attention_factor) {
     result.amplitude = *config.attention_factor;
-  } else if (config.mscale && config.mscale_all_dim && *config.mscale != 0 && *config.mscale_all_dim != 0) {
-    result.amplitude = yarn_magnitude(config.factor, *config.mscale) / yarn_magnitude(config.factor, *config.mscale_all_dim);
+  } else if (config.mscale && config.mscale_all_dim && *config.mscale != 0 &&
+             *config.mscale_all_dim != 0) {
+    result.amplitude = yarn_magnitude(config.factor, *config.mscale) /
+                       yarn_magnitude(config.factor, *config.mscale_all_dim);
   } else {
     result.amplitude = yarn_magnitude(config.factor, 1);
   }
   return result;
 }
 
-// LongRoPE (Ding et al., 2024), as in Phi-3: one list of divisors within the original context, one beyond.
+// LongRoPE (Ding et al., 2024), as in Phi-3: one list of divisors within the original context, one
+// beyond.
 RopeFrequencies longrope(const RopeConfig& config, int64_t length) {
   const int64_t original = original_positions(config);
   const auto& factors = length > original ? config.long_factors : config.short_factors;
   RopeFrequencies result{plain(config.theta, config.rotated), 1};
   if (factors.size() != result.values.size()) {
-    fail(ErrorCode::kCorruptData, "rope", "longrope has {} factors for {} frequencies", factors.size(), result.values.size());
+    fail(ErrorCode::kCorruptData, "rope", "longrope has {} factors for {} frequencies",
+         factors.size(), result.values.size());
   }
   for (size_t i = 0; i < factors.size(); ++i) result.values[i] /= factors[i];
-  const double factor = config.factor > 1 ? config.factor
-                                          : static_cast<double>(config.max_positions) / static_cast<double>(original);
+  const double factor =
+      config.factor > 1 ? config.factor
+                        : static_cast<double>(config.max_positions) / static_cast<double>(original);
   if (config.attention_factor) {
     result.amplitude = *config.attention_factor;
   } else if (factor > 1) {
@@ -94,19 +100,22 @@ RopeFrequencies longrope(const RopeConfig& config, int64_t length) {
   return result;
 }
 
-// The base grows with the sequence once it passes the trained context (the "dynamic NTK" of transformers).
+// The base grows with the sequence once it passes the trained context (the "dynamic NTK" of
+// transformers).
 std::vector<double> dynamic(const RopeConfig& config, int64_t length) {
   const auto limit = static_cast<double>(config.max_positions);
   const double reach = std::max(static_cast<double>(length), limit);
   const double dims = static_cast<double>(config.rotated);
-  const double theta = config.theta * std::pow(config.factor * reach / limit - (config.factor - 1), dims / (dims - 2));
+  const double theta = config.theta * std::pow(config.factor * reach / limit - (config.factor - 1),
+                                               dims / (dims - 2));
   return plain(theta, config.rotated);
 }
 
 }  // namespace
 
 const std::vector<std::string>& rope_types() {
-  static const std::vector<std::string> types = {"default", "linear", "dynamic", "yarn", "llama3", "longrope"};
+  static const std::vector<std::string> types = {"default", "linear", "dynamic",
+                                                 "yarn",    "llama3", "longrope"};
   return types;
 }
 
@@ -126,11 +135,13 @@ RopeFrequencies rope_frequencies(const RopeConfig& config, int64_t length) {
   } else if (config.type == "longrope") {
     result = longrope(config, length);
   } else {
-    fail(ErrorCode::kUnsupported, "rope", "scaling type '{}' is not known{}", config.type, suggestion(config.type, rope_types()));
+    fail(ErrorCode::kUnsupported, "rope", "scaling type '{}' is not known{}", config.type,
+         suggestion(config.type, rope_types()));
   }
   if (!config.divisors.empty()) {
     if (config.divisors.size() != result.values.size()) {
-      fail(ErrorCode::kCorruptData, "rope", "{} divisors for {} frequencies", config.divisors.size(), result.values.size());
+      fail(ErrorCode::kCorruptData, "rope", "{} divisors for {} frequencies",
+           config.divisors.size(), result.values.size());
     }
     for (size_t i = 0; i < result.values.size(); ++i) result.values[i] /= config.divisors[i];
   }

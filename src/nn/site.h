@@ -1,6 +1,7 @@
 #pragma once
-// A site is a named place where something attaches. What attaches may change the value (an adapter),
-// record it (statistics) or replace it (patching): looking inside and adapting are one mechanism.
+// A site is a named place where something attaches. What attaches may change the value (an
+// adapter), record it (statistics) or replace it (patching): looking inside and adapting are one
+// mechanism.
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,10 +28,10 @@ class Tap {
 };
 
 struct Site {
-  std::string name;     // "layers.3.attn.q", "embed"
+  std::string name;  // "layers.3.attn.q", "embed"
   SiteKind kind = SiteKind::kLinear;
   int64_t in = 0, out = 0;
-  int64_t layer = -1;   // -1 outside the blocks
+  int64_t layer = -1;  // -1 outside the blocks
   std::vector<std::shared_ptr<Tap>> taps;
 
   Tensor run_taps(const Tensor& x, Tensor y, const TapContext& context) const {

@@ -22,7 +22,9 @@ Tensor forward(Call&, std::span<const Tensor> in) {
   return y;
 }
 
-std::vector<Tensor> backward(Call&, const Tensor& dy) { return {dy, dy}; }
+std::vector<Tensor> backward(Call&, const Tensor& dy) {
+  return {dy, dy};
+}
 
 std::vector<Sample> samples(Rng& rng) {
   return {{"matrix", {random_normal(rng, {3, 5}), random_normal(rng, {3, 5})}, {}, {true, true}}};

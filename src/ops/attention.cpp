@@ -13,13 +13,16 @@ void check(std::span<const Tensor> in, const AttentionOptions& o) {
   for (const Tensor& tensor : in) check_float("attention", tensor);
   const int64_t n = in[0].rows();
   if (o.heads < 1 || o.kv_heads < 1 || o.heads % o.kv_heads != 0) {
-    fail(ErrorCode::kInvalidArgument, "attention", "{} heads cannot share {} key heads evenly", o.heads, o.kv_heads);
+    fail(ErrorCode::kInvalidArgument, "attention", "{} heads cannot share {} key heads evenly",
+         o.heads, o.kv_heads);
   }
   if (in[0].cols() != o.heads * o.head_dim || in[1].cols() != o.kv_heads * o.head_dim ||
-      in[1].shape() != in[2].shape() || in[1].rows() != n || o.offsets.empty() || o.offsets.back() != n) {
-    fail(ErrorCode::kInvalidArgument, "attention", "q {}, k {}, v {} with {} and {} heads of {} over {} rows do not fit",
-         in[0].shape().to_string(), in[1].shape().to_string(), in[2].shape().to_string(), o.heads, o.kv_heads,
-         o.head_dim, o.offsets.empty() ? 0 : o.offsets.back());
+      in[1].shape() != in[2].shape() || in[1].rows() != n || o.offsets.empty() ||
+      o.offsets.back() != n) {
+    fail(ErrorCode::kInvalidArgument, "attention",
+         "q {}, k {}, v {} with {} and {} heads of {} over {} rows do not fit",
+         in[0].shape().to_string(), in[1].shape().to_string(), in[2].shape().to_string(), o.heads,
+         o.kv_heads, o.head_dim, o.offsets.empty() ? 0 : o.offsets.back());
   }
   if (in.size() > 3 && in[3].count() != o.heads) {
     fail(ErrorCode::kInvalidArgument, "attention", "{} sinks for {} heads", in[3].count(), o.heads);
@@ -27,7 +30,8 @@ void check(std::span<const Tensor> in, const AttentionOptions& o) {
 }
 
 template <class T>
-std::vector<kernels::AttentionSequence<T>> sequences_of(const AttentionOptions& o, const T* k, const T* v) {
+std::vector<kernels::AttentionSequence<T>> sequences_of(const AttentionOptions& o, const T* k,
+                                                        const T* v) {
   std::vector<kernels::AttentionSequence<T>> list;
   const int64_t stride = o.kv_heads * o.head_dim;
   for (size_t s = 0; s + 1 < o.offsets.size(); ++s) {
@@ -61,7 +65,8 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
     using T = decltype(zero);
     const T* sinks = in.size() > 3 ? in[3].data<T>() : nullptr;
     const auto list = sequences_of(options, in[1].data<T>(), in[2].data<T>());
-    kernels::attention_forward<T>(shape_of(options, sinks), list, in[0].data<T>(), out.data<T>(), lse.data<T>());
+    kernels::attention_forward<T>(shape_of(options, sinks), list, in[0].data<T>(), out.data<T>(),
+                                  lse.data<T>());
   });
   if (call.any_wanted()) {
     call.saved = {in[0], in[1], in[2], in.size() > 3 ? in[3] : Tensor(), out, lse};
@@ -84,8 +89,9 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
     gradients.dk = dk.data<T>();
     gradients.dv = dv.data<T>();
     gradients.dsinks = dsinks.defined() ? dsinks.data<T>() : nullptr;
-    kernels::attention_backward<T>(shape_of(options, sinks.defined() ? sinks.data<T>() : nullptr), list, q.data<T>(),
-                                   call.saved[4].data<T>(), call.saved[5].data<T>(), dy.data<T>(), gradients);
+    kernels::attention_backward<T>(shape_of(options, sinks.defined() ? sinks.data<T>() : nullptr),
+                                   list, q.data<T>(), call.saved[4].data<T>(),
+                                   call.saved[5].data<T>(), dy.data<T>(), gradients);
   });
   std::vector<Tensor> gradients = {dq, dk, dv};
   if (sinks.defined()) gradients.push_back(dsinks);
@@ -113,9 +119,11 @@ std::vector<Sample> samples(Rng& rng) {
 }  // namespace
 
 extern const OpDef attention_entry;
-const OpDef attention_entry{"grouped, ragged, windowed attention", forward, backward, nullptr, samples};
+const OpDef attention_entry{"grouped, ragged, windowed attention", forward, backward, nullptr,
+                            samples};
 
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& sinks, AttentionOptions options) {
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& sinks,
+                 AttentionOptions options) {
   std::vector<Tensor> inputs = {q, k, v};
   if (sinks.defined()) inputs.push_back(sinks);
   return record(attention_entry, inputs, std::move(options));

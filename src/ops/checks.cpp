@@ -5,7 +5,8 @@ namespace moxie::ops {
 void check_float(std::string_view op, const Tensor& x) {
   if (!x.defined()) fail(ErrorCode::kInternal, op, "an input is undefined");
   if (x.dtype() != DType::kF32 && x.dtype() != DType::kF64) {
-    fail(ErrorCode::kInvalidArgument, op, "works on f32 and f64, not {}; convert first", name_of(x.dtype()));
+    fail(ErrorCode::kInvalidArgument, op, "works on f32 and f64, not {}; convert first",
+         name_of(x.dtype()));
   }
 }
 

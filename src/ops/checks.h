@@ -7,12 +7,12 @@
 
 namespace moxie::ops {
 
-void check_float(std::string_view op, const Tensor& x);                      // f32 or f64
-void check_same(std::string_view op, const Tensor& a, const Tensor& b);      // shape and type
-void check_vector(std::string_view op, const Tensor& w, const Tensor& x);    // w is [x.cols()]
+void check_float(std::string_view op, const Tensor& x);                    // f32 or f64
+void check_same(std::string_view op, const Tensor& a, const Tensor& b);    // shape and type
+void check_vector(std::string_view op, const Tensor& w, const Tensor& x);  // w is [x.cols()]
 void check_ids(std::string_view op, const std::vector<int64_t>& ids, int64_t bound);
 
-Tensor random_normal(Rng& rng, Shape shape, double deviation = 1.0);         // f64, for samples
+Tensor random_normal(Rng& rng, Shape shape, double deviation = 1.0);  // f64, for samples
 
 template <class A>
 const A& attributes_of(const Call& call) {

@@ -17,7 +17,8 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   auto& a = *std::any_cast<Attributes>(&call.attributes);
   a.width = in[0].cols();
   if (a.begin < 0 || a.begin > a.end || a.end > a.width) {
-    fail(ErrorCode::kInvalidArgument, "columns", "[{}, {}) is outside rows {} wide", a.begin, a.end, a.width);
+    fail(ErrorCode::kInvalidArgument, "columns", "[{}, {}) is outside rows {} wide", a.begin, a.end,
+         a.width);
   }
   Tensor y = Tensor::empty({in[0].rows(), a.end - a.begin}, in[0].dtype());
   dispatch_float(y.dtype(), "columns", [&](auto zero) {

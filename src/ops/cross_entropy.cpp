@@ -1,5 +1,5 @@
-// z = h W^T, with s = scale and cap c: l = c tanh(s z / c);   loss = sum_i logsumexp(l_i) - l_i[label_i]
-// dl = softmax(l) - onehot, dz = dl s (1 - (l / c)^2);   dh = dz W, dW = dz^T h
+// z = h W^T, with s = scale and cap c: l = c tanh(s z / c);   loss = sum_i logsumexp(l_i) -
+// l_i[label_i] dl = softmax(l) - onehot, dz = dl s (1 - (l / c)^2);   dh = dz W, dW = dz^T h
 #include "ops/cross_entropy.h"
 
 #include <algorithm>
@@ -76,7 +76,8 @@ double visit_row(const LogitOptions& options, T* row, int64_t vocab, int64_t lab
 }
 
 int64_t rows_a_block(int64_t vocab, size_t element) {
-  return std::max<int64_t>(8, kLogitBytes / static_cast<int64_t>(element) / std::max<int64_t>(1, vocab));
+  return std::max<int64_t>(
+      8, kLogitBytes / static_cast<int64_t>(element) / std::max<int64_t>(1, vocab));
 }
 
 struct Visit {  // one pass over the labelled rows
@@ -85,7 +86,8 @@ struct Visit {  // one pass over the labelled rows
 };
 
 template <class T>
-Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attributes, bool wants_h, bool wants_w) {
+Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attributes, bool wants_h,
+                bool wants_w) {
   Visit result;
   const int64_t d = hidden.cols();
   const int64_t vocab = head.vocab();
@@ -105,14 +107,16 @@ Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attrib
   for (int64_t first = 0; first < count; first += block) {
     const int64_t n = std::min(block, count - first);
     for (int64_t i = 0; i < n; ++i) {
-      std::copy_n(hidden.data<T>() + rows[static_cast<size_t>(first + i)] * d, d, picked.data<T>() + i * d);
+      std::copy_n(hidden.data<T>() + rows[static_cast<size_t>(first + i)] * d, d,
+                  picked.data<T>() + i * d);
     }
     head.project(picked.data<T>(), n, logits.data<T>());
     parallel_for(n, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const int64_t label = attributes.labels[static_cast<size_t>(rows[static_cast<size_t>(first + i)])];
-        losses[static_cast<size_t>(i)] =
-            visit_row(attributes.options, logits.data<T>() + i * vocab, vocab, label, wants_h || wants_w);
+        const int64_t label =
+            attributes.labels[static_cast<size_t>(rows[static_cast<size_t>(first + i)])];
+        losses[static_cast<size_t>(i)] = visit_row(attributes.options, logits.data<T>() + i * vocab,
+                                                   vocab, label, wants_h || wants_w);
       }
     });
     for (int64_t i = 0; i < n; ++i) result.loss += losses[static_cast<size_t>(i)];
@@ -122,7 +126,8 @@ Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attrib
     if (wants_h) {
       head.project_back(logits.data<T>(), n, back.data<T>());
       for (int64_t i = 0; i < n; ++i) {
-        std::copy_n(back.data<T>() + i * d, d, result.dh.data<T>() + rows[static_cast<size_t>(first + i)] * d);
+        std::copy_n(back.data<T>() + i * d, d,
+                    result.dh.data<T>() + rows[static_cast<size_t>(first + i)] * d);
       }
     }
   }
@@ -134,13 +139,16 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   const Tensor none;
   const Head head{attributes.head, in.size() > 1 ? in[1] : none};
   check_float("cross_entropy", in[0]);
-  if (in[0].cols() != head.width() || static_cast<int64_t>(attributes.labels.size()) != in[0].rows()) {
-    fail(ErrorCode::kInvalidArgument, "cross_entropy", "hidden {} with {} labels and a head [{}, {}] does not fit",
-         in[0].shape().to_string(), attributes.labels.size(), head.vocab(), head.width());
+  if (in[0].cols() != head.width() ||
+      static_cast<int64_t>(attributes.labels.size()) != in[0].rows()) {
+    fail(ErrorCode::kInvalidArgument, "cross_entropy",
+         "hidden {} with {} labels and a head [{}, {}] does not fit", in[0].shape().to_string(),
+         attributes.labels.size(), head.vocab(), head.width());
   }
   for (const int64_t label : attributes.labels) {
     if (label >= head.vocab()) {
-      fail(ErrorCode::kInvalidArgument, "cross_entropy", "label {} is outside the vocabulary of {}", label, head.vocab());
+      fail(ErrorCode::kInvalidArgument, "cross_entropy", "label {} is outside the vocabulary of {}",
+           label, head.vocab());
     }
   }
   Tensor loss = Tensor::empty({1}, in[0].dtype());
@@ -178,38 +186,53 @@ std::vector<Sample> samples(Rng& rng) {
   const auto head = quant::Weight::from_tensor(random_normal(rng, {11, 8}).to(DType::kF32));
   const std::vector<int64_t> labels = {3, -1, 0, 10};
   return {{"frozen head", {random_normal(rng, {4, 8})}, Attributes{head, labels, {}}, {true}},
-          {"scaled and capped", {random_normal(rng, {4, 8})}, Attributes{head, labels, {0.5, 3}}, {true}},
-          {"trainable head", {random_normal(rng, {4, 8}), random_normal(rng, {11, 8})}, Attributes{{}, labels, {}}, {true, true}},
-          {"capped trainable head", {random_normal(rng, {4, 8}), random_normal(rng, {11, 8})}, Attributes{{}, labels, {2, 5}}, {true, true}}};
+          {"scaled and capped",
+           {random_normal(rng, {4, 8})},
+           Attributes{head, labels, {0.5, 3}},
+           {true}},
+          {"trainable head",
+           {random_normal(rng, {4, 8}), random_normal(rng, {11, 8})},
+           Attributes{{}, labels, {}},
+           {true, true}},
+          {"capped trainable head",
+           {random_normal(rng, {4, 8}), random_normal(rng, {11, 8})},
+           Attributes{{}, labels, {2, 5}},
+           {true, true}}};
 }
 
 }  // namespace
 
 extern const OpDef cross_entropy_entry;
-const OpDef cross_entropy_entry{"cross-entropy fused with the output projection", forward, backward, nullptr, samples};
+const OpDef cross_entropy_entry{"cross-entropy fused with the output projection", forward, backward,
+                                nullptr, samples};
 
-Tensor cross_entropy(const Tensor& hidden, const quant::Weight& head, std::vector<int64_t> labels, LogitOptions options) {
+Tensor cross_entropy(const Tensor& hidden, const quant::Weight& head, std::vector<int64_t> labels,
+                     LogitOptions options) {
   return record(cross_entropy_entry, {&hidden, 1}, Attributes{head, std::move(labels), options});
 }
 
-Tensor cross_entropy(const Tensor& hidden, const Tensor& head, std::vector<int64_t> labels, LogitOptions options) {
+Tensor cross_entropy(const Tensor& hidden, const Tensor& head, std::vector<int64_t> labels,
+                     LogitOptions options) {
   const Tensor inputs[] = {hidden, head};
   return record(cross_entropy_entry, inputs, Attributes{{}, std::move(labels), options});
 }
 
-void for_logit_blocks(const Tensor& hidden, const quant::Weight& frozen, const Tensor& trainable, LogitOptions options,
+void for_logit_blocks(const Tensor& hidden, const quant::Weight& frozen, const Tensor& trainable,
+                      LogitOptions options,
                       const std::function<void(int64_t, const Tensor&)>& visit) {
   const Head head{frozen, trainable};
   const int64_t vocab = head.vocab();
   dispatch_float(hidden.dtype(), "logits", [&](auto zero) {
     using T = decltype(zero);
-    const int64_t block = std::max<int64_t>(1, std::min(hidden.rows(), rows_a_block(vocab, sizeof(T))));
+    const int64_t block =
+        std::max<int64_t>(1, std::min(hidden.rows(), rows_a_block(vocab, sizeof(T))));
     for (int64_t first = 0; first < hidden.rows(); first += block) {
       const int64_t n = std::min(block, hidden.rows() - first);
       Tensor logits = Tensor::empty({n, vocab}, hidden.dtype());
       head.project(hidden.data<T>() + first * hidden.cols(), n, logits.data<T>());
       parallel_for(n, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) apply_options(options, logits.data<T>() + i * vocab, vocab);
+        for (int64_t i = begin; i < end; ++i)
+          apply_options(options, logits.data<T>() + i * vocab, vocab);
       });
       visit(first, logits);
     }

@@ -1,7 +1,7 @@
 #pragma once
-// Cross-entropy fused with the output projection. Only the rows that carry a label are projected, and
-// logits exist for a block of rows at a time (kLogitBytes), forward and backward in one visit: nothing
-// of size tokens x vocabulary is ever stored.
+// Cross-entropy fused with the output projection. Only the rows that carry a label are projected,
+// and logits exist for a block of rows at a time (kLogitBytes), forward and backward in one visit:
+// nothing of size tokens x vocabulary is ever stored.
 #include <functional>
 #include <vector>
 
@@ -23,9 +23,11 @@ Tensor cross_entropy(const Tensor& hidden, const quant::Weight& head, std::vecto
 Tensor cross_entropy(const Tensor& hidden, const Tensor& head, std::vector<int64_t> labels,
                      LogitOptions options = {});
 
-// Calls visit(first_row, logits [rows, vocab]) block by block, with the options applied. No gradient.
+// Calls visit(first_row, logits [rows, vocab]) block by block, with the options applied. No
+// gradient.
 void for_logit_blocks(const Tensor& hidden, const quant::Weight& frozen, const Tensor& trainable,
-                      LogitOptions options, const std::function<void(int64_t, const Tensor&)>& visit);
+                      LogitOptions options,
+                      const std::function<void(int64_t, const Tensor&)>& visit);
 
 // Bytes that a block of logits may take.
 constexpr int64_t kLogitBytes = int64_t{24} << 20;

@@ -13,8 +13,8 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   check_float("dense", x);
   check_float("dense", w);
   if (w.shape().rank() != 2 || x.cols() != w.cols() || x.dtype() != w.dtype()) {
-    fail(ErrorCode::kInvalidArgument, "dense", "{} {} times the transpose of {} {} does not fit", name_of(x.dtype()),
-         x.shape().to_string(), name_of(w.dtype()), w.shape().to_string());
+    fail(ErrorCode::kInvalidArgument, "dense", "{} {} times the transpose of {} {} does not fit",
+         name_of(x.dtype()), x.shape().to_string(), name_of(w.dtype()), w.shape().to_string());
   }
   call.saved = {call.wanted[1] ? x : Tensor(), call.wanted[0] ? w : Tensor()};
   Tensor y = Tensor::empty({x.rows(), w.rows()}, x.dtype());
@@ -43,8 +43,9 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
 }
 
 std::vector<Sample> samples(Rng& rng) {
-  return {{"both", {random_normal(rng, {6, 5}), random_normal(rng, {7, 5})}, {}, {true, true}},
-          {"weight only", {random_normal(rng, {2, 5}), random_normal(rng, {3, 5})}, {}, {false, true}}};
+  return {
+      {"both", {random_normal(rng, {6, 5}), random_normal(rng, {7, 5})}, {}, {true, true}},
+      {"weight only", {random_normal(rng, {2, 5}), random_normal(rng, {3, 5})}, {}, {false, true}}};
 }
 
 }  // namespace

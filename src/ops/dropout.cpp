@@ -21,8 +21,10 @@ Tensor masked(const Tensor& x, const Attributes& a) {
     const int64_t groups = (x.count() + 3) / 4;  // one Philox call gives four words
     parallel_for(groups, kElementGrain / 16, [&](int64_t begin, int64_t end) {
       for (int64_t g = begin; g < end; ++g) {
-        const auto word = philox4x32({static_cast<uint32_t>(g), static_cast<uint32_t>(g >> 32),
-                                      static_cast<uint32_t>(a.stream), static_cast<uint32_t>(a.stream >> 32)}, a.seed);
+        const auto word =
+            philox4x32({static_cast<uint32_t>(g), static_cast<uint32_t>(g >> 32),
+                        static_cast<uint32_t>(a.stream), static_cast<uint32_t>(a.stream >> 32)},
+                       a.seed);
         for (int64_t k = 0; k < 4 && 4 * g + k < x.count(); ++k) {
           const int64_t i = 4 * g + k;
           y.data<T>()[i] = word[static_cast<size_t>(k)] >= threshold ? x.data<T>()[i] * keep : T{0};
@@ -37,12 +39,15 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   check_float("dropout", in[0]);
   const auto& attributes = attributes_of<Attributes>(call);
   if (!(attributes.p >= 0 && attributes.p < 1)) {
-    fail(ErrorCode::kInvalidArgument, "dropout", "p = {} is out of range; choose 0 <= p < 1", attributes.p);
+    fail(ErrorCode::kInvalidArgument, "dropout", "p = {} is out of range; choose 0 <= p < 1",
+         attributes.p);
   }
   return masked(in[0], attributes);
 }
 
-std::vector<Tensor> backward(Call& call, const Tensor& dy) { return {masked(dy, attributes_of<Attributes>(call))}; }
+std::vector<Tensor> backward(Call& call, const Tensor& dy) {
+  return {masked(dy, attributes_of<Attributes>(call))};
+}
 
 std::vector<Sample> samples(Rng& rng) {
   return {{"p = 0.3", {random_normal(rng, {5, 7})}, Attributes{0.3, 42, 7}, {true}}};

@@ -6,7 +6,8 @@
 
 namespace moxie::ops {
 
-inline Tensor activation_forward(std::string_view op, Activation kind, Call& call, const Tensor& x) {
+inline Tensor activation_forward(std::string_view op, Activation kind, Call& call,
+                                 const Tensor& x) {
   check_float(op, x);
   if (call.any_wanted()) call.saved = {x};
   Tensor y = Tensor::empty(x.shape(), x.dtype());
@@ -30,7 +31,8 @@ inline Tensor activation_backward(Activation kind, Call& call, const Tensor& dy)
     const T* g = dy.data<T>();
     T* out = dx.data<T>();
     parallel_for(x.count(), kElementGrain / 4, [&](int64_t begin, int64_t end) {
-      kernels::row_kernels<T>().activate_backward(kind, in + begin, g + begin, out + begin, end - begin);
+      kernels::row_kernels<T>().activate_backward(kind, in + begin, g + begin, out + begin,
+                                                  end - begin);
     });
   });
   return dx;

@@ -53,7 +53,8 @@ std::vector<Sample> samples(Rng& rng) {
 }  // namespace
 
 extern const OpDef gather_columns_entry;
-const OpDef gather_columns_entry{"picks columns by index, as rows", forward, backward, nullptr, samples};
+const OpDef gather_columns_entry{"picks columns by index, as rows", forward, backward, nullptr,
+                                 samples};
 
 Tensor gather_columns(const Tensor& table, std::vector<int64_t> ids) {
   return record(gather_columns_entry, {&table, 1}, Attributes{std::move(ids), {}});

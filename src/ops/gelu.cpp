@@ -24,6 +24,8 @@ std::vector<Sample> samples(Rng& rng) {
 extern const OpDef gelu_entry;
 const OpDef gelu_entry{"x * Phi(x), by erf or tanh", forward, backward, nullptr, samples};
 
-Tensor gelu(const Tensor& x, Activation kind) { return record(gelu_entry, {&x, 1}, kind); }
+Tensor gelu(const Tensor& x, Activation kind) {
+  return record(gelu_entry, {&x, 1}, kind);
+}
 
 }  // namespace moxie::ops

@@ -53,8 +53,8 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
 }
 
 template <class T>
-void backward_rows(const Tensor& x, const Tensor& w, const Tensor& dy, double epsilon, Tensor& dx, Tensor& dw,
-                   Tensor& db) {
+void backward_rows(const Tensor& x, const Tensor& w, const Tensor& dy, double epsilon, Tensor& dx,
+                   Tensor& dw, Tensor& db) {
   const int64_t d = x.cols();
   std::vector<double> h(static_cast<size_t>(d));
   for (int64_t i = 0; i < x.rows(); ++i) {
@@ -95,13 +95,17 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
 }
 
 std::vector<Sample> samples(Rng& rng) {
-  return {{"rows", {random_normal(rng, {3, 7}), random_normal(rng, {7}), random_normal(rng, {7})}, 1e-5, {true, true, true}}};
+  return {{"rows",
+           {random_normal(rng, {3, 7}), random_normal(rng, {7}), random_normal(rng, {7})},
+           1e-5,
+           {true, true, true}}};
 }
 
 }  // namespace
 
 extern const OpDef layer_norm_entry;
-const OpDef layer_norm_entry{"layer norm with weight and bias", forward, backward, nullptr, samples};
+const OpDef layer_norm_entry{"layer norm with weight and bias", forward, backward, nullptr,
+                             samples};
 
 Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon) {
   const Tensor inputs[] = {x, weight, bias};

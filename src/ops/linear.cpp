@@ -10,8 +10,8 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   const auto& weight = attributes_of<quant::Weight>(call);
   check_float("linear", in[0]);
   if (in[0].cols() != weight.cols()) {
-    fail(ErrorCode::kInvalidArgument, "linear", "the rows are {} wide, but the weight is [{}, {}]", in[0].cols(),
-         weight.rows(), weight.cols());
+    fail(ErrorCode::kInvalidArgument, "linear", "the rows are {} wide, but the weight is [{}, {}]",
+         in[0].cols(), weight.rows(), weight.cols());
   }
   Tensor y = Tensor::empty({in[0].rows(), weight.rows()}, in[0].dtype());
   dispatch_float(y.dtype(), "linear", [&](auto zero) {
@@ -40,8 +40,11 @@ std::vector<Sample> samples(Rng& rng) {
 }  // namespace
 
 extern const OpDef linear_entry;
-const OpDef linear_entry{"product with a frozen matrix in any format", forward, backward, nullptr, samples};
+const OpDef linear_entry{"product with a frozen matrix in any format", forward, backward, nullptr,
+                         samples};
 
-Tensor linear(const Tensor& x, const quant::Weight& weight) { return record(linear_entry, {&x, 1}, weight); }
+Tensor linear(const Tensor& x, const quant::Weight& weight) {
+  return record(linear_entry, {&x, 1}, weight);
+}
 
 }  // namespace moxie::ops

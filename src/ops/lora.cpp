@@ -11,9 +11,11 @@ namespace {
 Tensor forward(Call& call, std::span<const Tensor> in) {
   const Tensor &x = in[0], &y = in[1], &a = in[2], &b = in[3];
   for (const Tensor& tensor : in) check_float("lora", tensor);
-  if (a.cols() != x.cols() || b.rows() != y.cols() || a.rows() != b.cols() || x.rows() != y.rows()) {
-    fail(ErrorCode::kInvalidArgument, "lora", "x {}, y {}, A {} and B {} do not fit", x.shape().to_string(),
-         y.shape().to_string(), a.shape().to_string(), b.shape().to_string());
+  if (a.cols() != x.cols() || b.rows() != y.cols() || a.rows() != b.cols() ||
+      x.rows() != y.rows()) {
+    fail(ErrorCode::kInvalidArgument, "lora", "x {}, y {}, A {} and B {} do not fit",
+         x.shape().to_string(), y.shape().to_string(), a.shape().to_string(),
+         b.shape().to_string());
   }
   const auto scaling = attributes_of<double>(call);
   const int64_t n = x.rows();
@@ -23,7 +25,8 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   dispatch_float(x.dtype(), "lora", [&](auto zero) {
     using T = decltype(zero);
     kernels::gemm_nt(n, r, x.cols(), x.data<T>(), a.data<T>(), h.data<T>());
-    kernels::gemm_nt(n, y.cols(), r, h.data<T>(), b.data<T>(), z.data<T>(), true, static_cast<T>(scaling));
+    kernels::gemm_nt(n, y.cols(), r, h.data<T>(), b.data<T>(), z.data<T>(), true,
+                     static_cast<T>(scaling));
   });
   if (call.any_wanted()) call.saved = {call.wanted[2] ? x : Tensor(), h, a, b};
   return z;
@@ -41,11 +44,13 @@ std::vector<Tensor> backward(Call& call, const Tensor& dz) {
     using T = decltype(zero);
     if (call.wanted[3]) {
       db = Tensor::empty(b.shape(), b.dtype());
-      kernels::gemm_tn(dz.cols(), r, n, dz.data<T>(), h.data<T>(), db.data<T>(), false, static_cast<T>(scaling));
+      kernels::gemm_tn(dz.cols(), r, n, dz.data<T>(), h.data<T>(), db.data<T>(), false,
+                       static_cast<T>(scaling));
     }
     if (!call.wanted[0] && !call.wanted[2]) return;
     Tensor dh = Tensor::empty(h.shape(), h.dtype());
-    kernels::gemm_nn(n, r, dz.cols(), dz.data<T>(), b.data<T>(), dh.data<T>(), false, static_cast<T>(scaling));
+    kernels::gemm_nn(n, r, dz.cols(), dz.data<T>(), b.data<T>(), dh.data<T>(), false,
+                     static_cast<T>(scaling));
     if (call.wanted[2]) {
       da = Tensor::empty(a.shape(), a.dtype());
       kernels::gemm_tn(r, a.cols(), n, dh.data<T>(), x.data<T>(), da.data<T>());

@@ -1,7 +1,7 @@
 #pragma once
 #include "ops/tape.h"
 namespace moxie::ops {
-// y + scaling (x A^T) B^T: x [n, in], y [n, out], A [r, in], B [out, r] (Hu et al., 2021). One op, so
-// that only x and the thin x A^T are kept.
+// y + scaling (x A^T) B^T: x [n, in], y [n, out], A [r, in], B [out, r] (Hu et al., 2021). One op,
+// so that only x and the thin x A^T are kept.
 Tensor lora(const Tensor& x, const Tensor& y, const Tensor& a, const Tensor& b, double scaling);
 }  // namespace moxie::ops

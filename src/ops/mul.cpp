@@ -40,7 +40,8 @@ std::vector<Sample> samples(Rng& rng) {
 }  // namespace
 
 extern const OpDef mul_entry;
-const OpDef mul_entry{"elementwise product of two tensors of one shape", forward, backward, nullptr, samples};
+const OpDef mul_entry{"elementwise product of two tensors of one shape", forward, backward, nullptr,
+                      samples};
 
 Tensor mul(const Tensor& a, const Tensor& b) {
   const Tensor inputs[] = {a, b};

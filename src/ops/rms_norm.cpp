@@ -20,8 +20,9 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   check_float("rms_norm", x);
   const int64_t d = w.count();
   if (w.dtype() != x.dtype() || d == 0 || x.cols() % d != 0) {
-    fail(ErrorCode::kInvalidArgument, "rms_norm", "the weight is {} {}, but the rows are {} wide in {}",
-         name_of(w.dtype()), w.shape().to_string(), x.cols(), name_of(x.dtype()));
+    fail(ErrorCode::kInvalidArgument, "rms_norm",
+         "the weight is {} {}, but the rows are {} wide in {}", name_of(w.dtype()),
+         w.shape().to_string(), x.cols(), name_of(x.dtype()));
   }
   const auto& attributes = attributes_of<Attributes>(call);
   if (call.any_wanted()) call.saved = {x, w};
@@ -31,8 +32,9 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
     const T* weight = w.data<T>();
     const T shift = static_cast<T>(attributes.shift);
     parallel_for(x.count() / d, 1 + kElementGrain / d, [&](int64_t begin, int64_t end) {
-      kernels::row_kernels<T>().rms_norm(x.data<T>() + begin * d, weight, shift, static_cast<T>(attributes.epsilon),
-                                         end - begin, d, y.data<T>() + begin * d);
+      kernels::row_kernels<T>().rms_norm(x.data<T>() + begin * d, weight, shift,
+                                         static_cast<T>(attributes.epsilon), end - begin, d,
+                                         y.data<T>() + begin * d);
     });
   });
   return y;
@@ -49,10 +51,10 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
     using T = decltype(zero);
     const T shift = static_cast<T>(attributes.shift);
     const auto run = [&](int64_t begin, int64_t end) {
-      kernels::row_kernels<T>().rms_norm_backward(x.data<T>() + begin * d, w.data<T>(), shift,
-                                                  static_cast<T>(attributes.epsilon), dy.data<T>() + begin * d,
-                                                  end - begin, d, dx.data<T>() + begin * d,
-                                                  dw.defined() ? dw.data<T>() : nullptr);
+      kernels::row_kernels<T>().rms_norm_backward(
+          x.data<T>() + begin * d, w.data<T>(), shift, static_cast<T>(attributes.epsilon),
+          dy.data<T>() + begin * d, end - begin, d, dx.data<T>() + begin * d,
+          dw.defined() ? dw.data<T>() : nullptr);
     };
     // The weight's gradient sums over rows: one thread, so that the order is one.
     if (dw.defined()) {
@@ -65,14 +67,21 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
 }
 
 std::vector<Sample> samples(Rng& rng) {
-  return {{"rows", {random_normal(rng, {3, 10}), random_normal(rng, {10})}, Attributes{1e-5, 0}, {true, true}},
-          {"heads, shifted", {random_normal(rng, {2, 8}), random_normal(rng, {4})}, Attributes{1e-6, 1}, {true, true}}};
+  return {{"rows",
+           {random_normal(rng, {3, 10}), random_normal(rng, {10})},
+           Attributes{1e-5, 0},
+           {true, true}},
+          {"heads, shifted",
+           {random_normal(rng, {2, 8}), random_normal(rng, {4})},
+           Attributes{1e-6, 1},
+           {true, true}}};
 }
 
 }  // namespace
 
 extern const OpDef rms_norm_entry;
-const OpDef rms_norm_entry{"root-mean-square norm with weights", forward, backward, nullptr, samples};
+const OpDef rms_norm_entry{"root-mean-square norm with weights", forward, backward, nullptr,
+                           samples};
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon, double shift) {
   const Tensor inputs[] = {x, weight};

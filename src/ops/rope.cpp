@@ -1,4 +1,5 @@
-// (a, b) -> (a cos t - b sin t, b cos t + a sin t), t = position * frequency; the gradient turns back.
+// (a, b) -> (a cos t - b sin t, b cos t + a sin t), t = position * frequency; the gradient turns
+// back.
 #include "ops/rope.h"
 
 #include <cmath>
@@ -28,16 +29,19 @@ Tensor turn(const Tensor& x, const Attributes& attributes, double direction) {
         for (int64_t k = 0; k < half; ++k) {
           const auto at = static_cast<size_t>(k);
           // The angle as the references round it: f32 frequency times f32 position for f32 runs.
-          const T t = static_cast<T>(angles.positions[static_cast<size_t>(i)]) * static_cast<T>(angles.frequencies[at]);
+          const T t = static_cast<T>(angles.positions[static_cast<size_t>(i)]) *
+                      static_cast<T>(angles.frequencies[at]);
           cosines[at] = static_cast<T>(std::cos(t) * static_cast<T>(angles.amplitude));
           sines[at] = static_cast<T>(std::sin(t) * static_cast<T>(angles.amplitude * direction));
         }
-        for (T* head = y.data<T>() + i * width; head < y.data<T>() + (i + 1) * width; head += attributes.head_dim) {
+        for (T* head = y.data<T>() + i * width; head < y.data<T>() + (i + 1) * width;
+             head += attributes.head_dim) {
           for (int64_t k = 0; k < half; ++k) {
             const T a = head[k];
             const T b = head[k + half];
             head[k] = a * cosines[static_cast<size_t>(k)] - b * sines[static_cast<size_t>(k)];
-            head[k + half] = b * cosines[static_cast<size_t>(k)] + a * sines[static_cast<size_t>(k)];
+            head[k + half] =
+                b * cosines[static_cast<size_t>(k)] + a * sines[static_cast<size_t>(k)];
           }
         }
       }
@@ -52,8 +56,9 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   const int64_t rotated = 2 * static_cast<int64_t>(attributes.angles->frequencies.size());
   if (in[0].cols() % attributes.head_dim != 0 || rotated > attributes.head_dim ||
       static_cast<int64_t>(attributes.angles->positions.size()) != in[0].rows()) {
-    fail(ErrorCode::kInvalidArgument, "rope", "{} with heads of {}, {} rotated and {} positions does not fit",
-         in[0].shape().to_string(), attributes.head_dim, rotated, attributes.angles->positions.size());
+    fail(ErrorCode::kInvalidArgument, "rope",
+         "{} with heads of {}, {} rotated and {} positions does not fit", in[0].shape().to_string(),
+         attributes.head_dim, rotated, attributes.angles->positions.size());
   }
   return turn(in[0], attributes, 1);
 }
@@ -65,8 +70,9 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
 std::vector<Sample> samples(Rng& rng) {
   const auto whole = std::make_shared<RopeAngles>(RopeAngles{{0, 1, 5}, {1.0, 0.1, 0.01}, 1});
   const auto partial = std::make_shared<RopeAngles>(RopeAngles{{3, 4}, {1.0}, 1.2});
-  return {{"whole heads", {random_normal(rng, {3, 12})}, Attributes{6, whole}, {true}},
-          {"part of a head, amplitude", {random_normal(rng, {2, 8})}, Attributes{4, partial}, {true}}};
+  return {
+      {"whole heads", {random_normal(rng, {3, 12})}, Attributes{6, whole}, {true}},
+      {"part of a head, amplitude", {random_normal(rng, {2, 8})}, Attributes{4, partial}, {true}}};
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #pragma once
-// Rotary position embedding (Su et al., 2021), Hugging Face's half-split pairing: element i of a head
-// turns with element i + rotated / 2. Scaling types only change the frequencies: nn/rope_table.h.
+// Rotary position embedding (Su et al., 2021), Hugging Face's half-split pairing: element i of a
+// head turns with element i + rotated / 2. Scaling types only change the frequencies:
+// nn/rope_table.h.
 #include <memory>
 #include <vector>
 
@@ -9,9 +10,9 @@
 namespace moxie::ops {
 
 struct RopeAngles {
-  std::vector<int32_t> positions;      // [N]
-  std::vector<double> frequencies;     // [rotated / 2], radians a position
-  double amplitude = 1;                // multiplies cos and sin (YaRN, LongRoPE)
+  std::vector<int32_t> positions;   // [N]
+  std::vector<double> frequencies;  // [rotated / 2], radians a position
+  double amplitude = 1;             // multiplies cos and sin (YaRN, LongRoPE)
 };
 
 // x [N, heads * head_dim]; the first 2 * frequencies.size() elements of each head turn.

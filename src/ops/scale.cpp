@@ -30,13 +30,17 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
   return {times(dy, attributes_of<double>(call))};
 }
 
-std::vector<Sample> samples(Rng& rng) { return {{"-1.5", {random_normal(rng, {2, 4})}, -1.5, {true}}}; }
+std::vector<Sample> samples(Rng& rng) {
+  return {{"-1.5", {random_normal(rng, {2, 4})}, -1.5, {true}}};
+}
 
 }  // namespace
 
 extern const OpDef scale_entry;
 const OpDef scale_entry{"product with a constant", forward, backward, nullptr, samples};
 
-Tensor scale(const Tensor& x, double factor) { return record(scale_entry, {&x, 1}, factor); }
+Tensor scale(const Tensor& x, double factor) {
+  return record(scale_entry, {&x, 1}, factor);
+}
 
 }  // namespace moxie::ops

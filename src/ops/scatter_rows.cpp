@@ -18,7 +18,8 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   const auto& attributes = attributes_of<Attributes>(call);
   check_ids("scatter_rows", attributes.ids, attributes.rows);
   if (static_cast<int64_t>(attributes.ids.size()) != in[0].rows()) {
-    fail(ErrorCode::kInvalidArgument, "scatter_rows", "{} indices for {} rows", attributes.ids.size(), in[0].rows());
+    fail(ErrorCode::kInvalidArgument, "scatter_rows", "{} indices for {} rows",
+         attributes.ids.size(), in[0].rows());
   }
   const int64_t d = in[0].cols();
   Tensor y = Tensor::zeros({attributes.rows, d}, in[0].dtype());
@@ -52,7 +53,8 @@ std::vector<Sample> samples(Rng& rng) {
 }  // namespace
 
 extern const OpDef scatter_rows_entry;
-const OpDef scatter_rows_entry{"adds rows into a zero matrix by index", forward, backward, nullptr, samples};
+const OpDef scatter_rows_entry{"adds rows into a zero matrix by index", forward, backward, nullptr,
+                               samples};
 
 Tensor scatter_rows(const Tensor& x, std::vector<int64_t> ids, int64_t rows) {
   return record(scatter_rows_entry, {&x, 1}, Attributes{std::move(ids), rows});

@@ -16,14 +16,15 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   const int64_t d = y.cols();
   dispatch_float(y.dtype(), "softmax", [&](auto zero) {
     using T = decltype(zero);
-    parallel_for(y.rows(), 1 + kElementGrain / 8 / std::max<int64_t>(1, d), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const T* x = in[0].data<T>() + i * d;
-        T* out = y.data<T>() + i * d;
-        const auto& rows = kernels::row_kernels<T>();
-        rows.scale(T{1} / rows.exp_sum(x, rows.max(x, d), out, d), out, d);
-      }
-    });
+    parallel_for(y.rows(), 1 + kElementGrain / 8 / std::max<int64_t>(1, d),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t i = begin; i < end; ++i) {
+                     const T* x = in[0].data<T>() + i * d;
+                     T* out = y.data<T>() + i * d;
+                     const auto& rows = kernels::row_kernels<T>();
+                     rows.scale(T{1} / rows.exp_sum(x, rows.max(x, d), out, d), out, d);
+                   }
+                 });
   });
   if (call.any_wanted()) call.saved = {y};
   return y;
@@ -57,6 +58,8 @@ std::vector<Sample> samples(Rng& rng) {
 extern const OpDef softmax_entry;
 const OpDef softmax_entry{"softmax over the last dimension", forward, backward, nullptr, samples};
 
-Tensor softmax(const Tensor& x) { return record(softmax_entry, {&x, 1}); }
+Tensor softmax(const Tensor& x) {
+  return record(softmax_entry, {&x, 1});
+}
 
 }  // namespace moxie::ops

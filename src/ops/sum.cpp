@@ -28,13 +28,17 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
   return {dx};
 }
 
-std::vector<Sample> samples(Rng& rng) { return {{"matrix", {random_normal(rng, {3, 5})}, {}, {true}}}; }
+std::vector<Sample> samples(Rng& rng) {
+  return {{"matrix", {random_normal(rng, {3, 5})}, {}, {true}}};
+}
 
 }  // namespace
 
 extern const OpDef sum_entry;
 const OpDef sum_entry{"sum of all elements", forward, backward, nullptr, samples};
 
-Tensor sum(const Tensor& x) { return record(sum_entry, {&x, 1}); }
+Tensor sum(const Tensor& x) {
+  return record(sum_entry, {&x, 1});
+}
 
 }  // namespace moxie::ops

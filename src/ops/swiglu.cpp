@@ -38,8 +38,8 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
     T* out_g = dg.data<T>();
     T* out_u = du.data<T>();
     parallel_for(gate.count(), kElementGrain / 4, [&](int64_t begin, int64_t end) {
-      kernels::row_kernels<T>().gate_backward(kind, g + begin, u + begin, d + begin, out_g + begin, out_u + begin,
-                                              end - begin);
+      kernels::row_kernels<T>().gate_backward(kind, g + begin, u + begin, d + begin, out_g + begin,
+                                              out_u + begin, end - begin);
     });
   });
   return {dg, du};
@@ -48,7 +48,10 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
 std::vector<Sample> samples(Rng& rng) {
   std::vector<Sample> list;
   for (const auto kind : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
-    list.push_back({"matrix", {random_normal(rng, {3, 5}, 2), random_normal(rng, {3, 5})}, kind, {true, true}});
+    list.push_back({"matrix",
+                    {random_normal(rng, {3, 5}, 2), random_normal(rng, {3, 5})},
+                    kind,
+                    {true, true}});
   }
   return list;
 }

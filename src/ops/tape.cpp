@@ -33,16 +33,30 @@ Tensor ones_like(const Tensor& x) {
 
 }  // namespace
 
-bool Call::any_wanted() const { return std::find(wanted.begin(), wanted.end(), true) != wanted.end(); }
+bool Call::any_wanted() const {
+  return std::find(wanted.begin(), wanted.end(), true) != wanted.end();
+}
 
-Tape::Tape() : outer_(active_tape) { active_tape = this; }
-Tape::~Tape() { active_tape = outer_; }
-Tape* Tape::active() { return active_tape; }
+Tape::Tape() : outer_(active_tape) {
+  active_tape = this;
+}
+Tape::~Tape() {
+  active_tape = outer_;
+}
+Tape* Tape::active() {
+  return active_tape;
+}
 
-NoTape::NoTape() : hidden_(active_tape) { active_tape = nullptr; }
-NoTape::~NoTape() { active_tape = hidden_; }
+NoTape::NoTape() : hidden_(active_tape) {
+  active_tape = nullptr;
+}
+NoTape::~NoTape() {
+  active_tape = hidden_;
+}
 
-Tensor Tape::leaf(const Tensor& value) { return leaf_into(value, {}); }
+Tensor Tape::leaf(const Tensor& value) {
+  return leaf_into(value, {});
+}
 
 Tensor Tape::leaf_into(const Tensor& value, const Tensor& gradient) {
   MOXIE_ASSERT(!gradient.defined() || gradient.shape() == value.shape());
@@ -112,7 +126,8 @@ void Tape::accumulate(int64_t var, Tensor gradient) {
 
 void Tape::backward(const Tensor& output, const Tensor& d_output) {
   if (output.var == 0) {
-    fail(ErrorCode::kInvalidArgument, "tape", "nothing that trains reaches this value; mark a leaf first");
+    fail(ErrorCode::kInvalidArgument, "tape",
+         "nothing that trains reaches this value; mark a leaf first");
   }
   accumulate(output.var, d_output.defined() ? d_output : ones_like(output));
   for (size_t n = nodes_.size(); n-- > 0;) {

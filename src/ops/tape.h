@@ -19,11 +19,11 @@
 
 namespace moxie::ops {
 
-// One call of an op, alive from its forward to its backward. `saved` is what forward keeps: only that
-// is held in memory, not the inputs as such.
+// One call of an op, alive from its forward to its backward. `saved` is what forward keeps: only
+// that is held in memory, not the inputs as such.
 struct Call {
-  std::any attributes;        // the op's own struct
-  std::vector<bool> wanted;   // per input: is its gradient asked for (all false without a tape)
+  std::any attributes;       // the op's own struct
+  std::vector<bool> wanted;  // per input: is its gradient asked for (all false without a tape)
   std::vector<Tensor> saved;
   bool any_wanted() const;
 };
@@ -39,8 +39,8 @@ struct OpDef {
   const char* summary;
   // Checks shapes (throws kInvalidArgument with the op's name and both facts) and computes.
   Tensor (*forward)(Call& call, std::span<const Tensor> inputs);
-  // Gradients for the inputs that are wanted; others may stay undefined. dy has the output's shape and
-  // may be overwritten when it is returned as a gradient.
+  // Gradients for the inputs that are wanted; others may stay undefined. dy has the output's shape
+  // and may be overwritten when it is returned as a gradient.
   std::vector<Tensor> (*backward)(Call& call, const Tensor& dy);  // null: see no_gradient
   const char* no_gradient;  // why there is none; null when backward is given
   std::vector<Sample> (*samples)(Rng& rng);
@@ -50,7 +50,7 @@ Table<OpDef> op_table();
 
 class Tape {
  public:
-  Tape();   // becomes the active tape of this thread; tapes nest, the inner one is active
+  Tape();  // becomes the active tape of this thread; tapes nest, the inner one is active
   ~Tape();
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
@@ -63,15 +63,15 @@ class Tape {
   Tensor grad(const Tensor& leaf) const;  // undefined when nothing reached it
   bool records(const Tensor& value) const { return value.var != 0; }
 
-  // Runs `segment` now without keeping anything, and again during backward (recompute). `inputs` are
-  // the tensors it reads; parameters inside it must be added with leaf_into.
+  // Runs `segment` now without keeping anything, and again during backward (recompute). `inputs`
+  // are the tensors it reads; parameters inside it must be added with leaf_into.
   Tensor recompute(const std::vector<Tensor>& inputs,
                    const std::function<Tensor(const std::vector<Tensor>&)>& segment);
 
  private:
   friend Tensor record(const OpDef& op, std::span<const Tensor> inputs, std::any attributes);
   struct Node {
-    const OpDef* op;  // null: a recompute segment
+    const OpDef* op;              // null: a recompute segment
     std::vector<int64_t> inputs;  // vars, 0 where no gradient flows
     int64_t output;
     Call call;
@@ -80,8 +80,8 @@ class Tape {
   void accumulate(int64_t var, Tensor gradient);
   Tape* outer_;
   std::vector<Node> nodes_;
-  std::vector<Tensor> gradients_;   // by var - 1
-  std::vector<Tensor> sinks_;       // by var - 1; defined for leaf_into
+  std::vector<Tensor> gradients_;  // by var - 1
+  std::vector<Tensor> sinks_;      // by var - 1; defined for leaf_into
 };
 
 // Runs an op and, when a tape is active and an input is recorded, writes it down.

@@ -22,9 +22,8 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
     for (int64_t i = 0; i < in[0].rows(); ++i) {
       const T* x = in[0].data<T>() + i * d;
       std::iota(order.begin(), order.end(), 0);
-      std::partial_sort(order.begin(), order.begin() + k, order.end(), [x](int64_t a, int64_t b) {
-        return x[a] != x[b] ? x[a] > x[b] : a < b;
-      });
+      std::partial_sort(order.begin(), order.begin() + k, order.end(),
+                        [x](int64_t a, int64_t b) { return x[a] != x[b] ? x[a] > x[b] : a < b; });
       std::copy_n(order.begin(), k, y.data<int64_t>() + i * k);
     }
   });
@@ -38,8 +37,11 @@ std::vector<Sample> samples(Rng& rng) {
 }  // namespace
 
 extern const OpDef top_k_entry;
-const OpDef top_k_entry{"columns of the k largest values", forward, nullptr, "output is an index", samples};
+const OpDef top_k_entry{"columns of the k largest values", forward, nullptr, "output is an index",
+                        samples};
 
-Tensor top_k(const Tensor& x, int64_t k) { return record(top_k_entry, {&x, 1}, k); }
+Tensor top_k(const Tensor& x, int64_t k) {
+  return record(top_k_entry, {&x, 1}, k);
+}
 
 }  // namespace moxie::ops

@@ -37,7 +37,7 @@ struct Prediction {
 
 struct EvalResult {
   std::string metric;
-  double value = 0;       // a share for exact_match
+  double value = 0;  // a share for exact_match
   int64_t examples = 0, matches = 0, tokens = 0;
   double seconds = 0;
   std::vector<Prediction> predictions;  // exact_match only
@@ -45,6 +45,7 @@ struct EvalResult {
 Json to_json(const EvalResult& result);
 
 // `progress` (may be empty) hears of examples done and their number; returning false interrupts.
-EvalResult evaluate(const EvalOptions& options, const std::function<bool(int64_t, int64_t)>& progress = {});
+EvalResult evaluate(const EvalOptions& options,
+                    const std::function<bool(int64_t, int64_t)>& progress = {});
 
 }  // namespace moxie::recipes

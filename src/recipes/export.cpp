@@ -12,20 +12,28 @@ DType hf_dtype(const std::string& quant) {
   if (quant.empty() || quant == "f32") return DType::kF32;
   if (quant == "bf16") return DType::kBF16;
   if (quant == "f16") return DType::kF16;
-  fail(ErrorCode::kInvalidArgument, "export", "hf folders hold f32, bf16 or f16 here, not '{}'; choose one, or --to gguf", quant);
+  fail(ErrorCode::kInvalidArgument, "export",
+       "hf folders hold f32, bf16 or f16 here, not '{}'; choose one, or --to gguf", quant);
 }
 
 void check(const ExportOptions& options) {
-  if (options.to.empty()) fail(ErrorCode::kInvalidArgument, "export", "the layout is missing; add --to hf, gguf, gguf-adapter or peft");
-  if (options.out.empty()) fail(ErrorCode::kInvalidArgument, "export", "--out is missing: where the result goes");
+  if (options.to.empty())
+    fail(ErrorCode::kInvalidArgument, "export",
+         "the layout is missing; add --to hf, gguf, gguf-adapter or peft");
+  if (options.out.empty())
+    fail(ErrorCode::kInvalidArgument, "export", "--out is missing: where the result goes");
   const bool is_adapter = options.to == "peft" || options.to == "gguf-adapter";
   if (is_adapter && (options.adapter.empty() || options.merge || !options.quant.empty())) {
-    fail(ErrorCode::kInvalidArgument, "export", "--to {} writes an adapter: give --adapter, and leave --merge and --quant out", options.to);
+    fail(ErrorCode::kInvalidArgument, "export",
+         "--to {} writes an adapter: give --adapter, and leave --merge and --quant out",
+         options.to);
   }
   if (!is_adapter && !options.adapter.empty() && !options.merge) {
-    fail(ErrorCode::kInvalidArgument, "export", "--to {} writes a whole model; add --merge to fold the adapter in", options.to);
+    fail(ErrorCode::kInvalidArgument, "export",
+         "--to {} writes a whole model; add --merge to fold the adapter in", options.to);
   }
-  if (options.merge && options.adapter.empty()) fail(ErrorCode::kInvalidArgument, "export", "--merge needs --adapter DIR");
+  if (options.merge && options.adapter.empty())
+    fail(ErrorCode::kInvalidArgument, "export", "--merge needs --adapter DIR");
 }
 
 }  // namespace
@@ -43,7 +51,11 @@ Json export_model(const ExportOptions& options) {
   } else {
     adapt::save_gguf_adapter(*bench.adapter, bench.model, options.out);
   }
-  return {{"model", options.model}, {"adapter", options.adapter}, {"to", options.to}, {"out", options.out}, {"merged", options.merge}};
+  return {{"model", options.model},
+          {"adapter", options.adapter},
+          {"to", options.to},
+          {"out", options.out},
+          {"merged", options.merge}};
 }
 
 }  // namespace moxie::recipes

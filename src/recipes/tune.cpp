@@ -35,9 +35,12 @@ class DatasetSource : public train::SampleSource {
       : dataset_(dataset), seed_(seed), is_shuffled_(is_shuffled) {}
   int64_t size() const override { return dataset_.size(); }
   const data::Sample& sample(int64_t index) const override { return dataset_[index]; }
-  std::vector<int64_t> order(int64_t epoch) const override { return dataset_.epoch_order(epoch, seed_, is_shuffled_); }
+  std::vector<int64_t> order(int64_t epoch) const override {
+    return dataset_.epoch_order(epoch, seed_, is_shuffled_);
+  }
   std::string fingerprint() const override {
-    return dataset_.fingerprint() + fmt::format("/{}/{}", seed_, is_shuffled_ ? "shuffled" : "in order");
+    return dataset_.fingerprint() +
+           fmt::format("/{}/{}", seed_, is_shuffled_ ? "shuffled" : "in order");
   }
 
  private:
@@ -51,13 +54,16 @@ void check_options(const TuneOptions& options) {
     if (value.empty()) fail(ErrorCode::kInvalidArgument, "tune", "{} is missing", what);
   };
   need(options.model, "the model: a GGUF file, a folder or a pulled name");
-  if (options.data.empty()) fail(ErrorCode::kInvalidArgument, "tune", "no data was given; add --data FILE");
+  if (options.data.empty())
+    fail(ErrorCode::kInvalidArgument, "tune", "no data was given; add --data FILE");
   if (!options.dry_run) need(options.out, "--out DIR, where the result goes");
   if (!options.eval.empty() && options.eval_split > 0) {
-    fail(ErrorCode::kInvalidArgument, "tune", "--eval and --eval-split were both given; choose one");
+    fail(ErrorCode::kInvalidArgument, "tune",
+         "--eval and --eval-split were both given; choose one");
   }
   if (options.method == kFull && !options.init_adapter.empty()) {
-    fail(ErrorCode::kInvalidArgument, "tune", "--init-adapter needs an adapter method; merge it first, or drop --method full");
+    fail(ErrorCode::kInvalidArgument, "tune",
+         "--init-adapter needs an adapter method; merge it first, or drop --method full");
   }
 }
 
@@ -80,7 +86,8 @@ Bench set_up(TuneOptions& options) {
   const int64_t context = bench.model.decoder->config().max_positions;
   if (encoding.max_length == 0 || encoding.max_length > context) encoding.max_length = context;
   const data::Encoder encoder = make_encoder(bench.model, encoding);
-  if (const std::string warning = encoder.template_warning(); !warning.empty()) spdlog::warn("{}", warning);
+  if (const std::string warning = encoder.template_warning(); !warning.empty())
+    spdlog::warn("{}", warning);
   const data::ReadOptions reading{options.format, options.skip_bad};
   std::vector<data::DataFile> files;
   for (const std::string& text : options.data) files.push_back(data::parse_data_file(text));
@@ -88,7 +95,8 @@ Bench set_up(TuneOptions& options) {
   if (!options.eval.empty()) {
     bench.held_out = data::Dataset::load({{options.eval, 1.0}}, encoder, reading);
   } else if (options.eval_split > 0) {
-    bench.held_out = bench.data.split_off(options.eval_split, static_cast<uint64_t>(options.train.seed));
+    bench.held_out =
+        bench.data.split_off(options.eval_split, static_cast<uint64_t>(options.train.seed));
   }
   bench.has_held_out = bench.held_out.size() > 0;
   if (options.method == kFull) {
@@ -98,7 +106,9 @@ Bench set_up(TuneOptions& options) {
     const auto seed = static_cast<uint64_t>(options.train.seed);
     const adapt::TargetOptions targets{options.targets, options.exclude, options.layers};
     bench.adapter = options.init_adapter.empty()
-                        ? adapt::Attachment::create(bench.model, options.method, std::move(options.methods.at(options.method)), targets, seed)
+                        ? adapt::Attachment::create(bench.model, options.method,
+                                                    std::move(options.methods.at(options.method)),
+                                                    targets, seed)
                         : adapt::Attachment::load(bench.model, options.init_adapter);
     bench.params = bench.adapter->params();
   }
@@ -121,7 +131,8 @@ MemoryPlan memory_of(const TuneOptions& options, Bench& bench) {
     total += count;
   }
   const int64_t average = total / std::max<int64_t>(1, bench.data.size());
-  const int64_t a_batch = average * std::min(options.train.batch_size * options.train.accumulate, bench.data.size());
+  const int64_t a_batch =
+      average * std::min(options.train.batch_size * options.train.accumulate, bench.data.size());
   inputs.micro_tokens = std::max(longest, std::min(options.train.micro_tokens, a_batch));
   inputs.learnt_share = inputs.micro_tokens;
   inputs.recomputes = options.recompute;
@@ -138,7 +149,8 @@ double measured_seconds_a_token(Bench& bench, bool recomputes, int64_t limit) {
     tokens += static_cast<int64_t>(bench.data[i].tokens.size());
   }
   train::CausalLm objective(*bench.model.decoder, bench.params, recomputes);
-  objective.forward_backward(samples, 1, 0, true);  // the first touches the file's pages and warms caches
+  objective.forward_backward(samples, 1, 0,
+                             true);  // the first touches the file's pages and warms caches
   const Stopwatch clock;
   objective.forward_backward(samples, 1, 0, true);
   const double seconds = clock.seconds();
@@ -147,23 +159,31 @@ double measured_seconds_a_token(Bench& bench, bool recomputes, int64_t limit) {
 }
 
 Json dry_run(const TuneOptions& options, Bench& bench) {
-  Json json = {{"dry_run", true}, {"method", options.method}, {"data", statistics_json(bench)},
+  Json json = {{"dry_run", true},
+               {"method", options.method},
+               {"data", statistics_json(bench)},
                {"trainable_parameters", nn::count_elements(bench.params)}};
   Json sites = Json::array();
-  for (const auto& [site, count] : elements_by_site(bench.params)) sites.push_back({{"site", site}, {"parameters", count}});
+  for (const auto& [site, count] : elements_by_site(bench.params))
+    sites.push_back({{"site", site}, {"parameters", count}});
   json["sites"] = sites;
   json["memory"] = to_json(memory_of(options, bench));
   Json samples = Json::array();
   const auto& tokenizer = bench.model.tokenizer();
   for (int64_t i = 0; i < std::min<int64_t>(2, bench.data.size()); ++i) {
     const data::Sample& sample = bench.data[i];
-    const auto decode = [&](const std::vector<int32_t>& ids) { return tokenizer.decode(ids, false); };
-    samples.push_back({{"tokens", sample.tokens}, {"learnt", sample.is_learnt},
-                       {"plain", data::preview(sample, decode, false)}, {"coloured", data::preview(sample, decode, true)}});
+    const auto decode = [&](const std::vector<int32_t>& ids) {
+      return tokenizer.decode(ids, false);
+    };
+    samples.push_back({{"tokens", sample.tokens},
+                       {"learnt", sample.is_learnt},
+                       {"plain", data::preview(sample, decode, false)},
+                       {"coloured", data::preview(sample, decode, true)}});
   }
   json["samples"] = samples;
   const double epochs = options.train.steps > 0
-                            ? static_cast<double>(options.train.steps * options.train.batch_size * options.train.accumulate) /
+                            ? static_cast<double>(options.train.steps * options.train.batch_size *
+                                                  options.train.accumulate) /
                                   static_cast<double>(std::max<int64_t>(1, bench.data.size()))
                             : options.train.epochs;
   const double tokens = epochs * static_cast<double>(bench.data.total().tokens);
@@ -177,28 +197,42 @@ struct SampleAnswers {
   std::vector<std::string> before;
 };
 
-std::vector<std::string> answer_all(const models::Model& model, const std::vector<data::Prompt>& prompts) {
+std::vector<std::string> answer_all(const models::Model& model,
+                                    const std::vector<data::Prompt>& prompts) {
   if (prompts.empty()) return {};
   std::vector<std::vector<int32_t>> tokens;
   for (const data::Prompt& prompt : prompts) tokens.push_back(prompt.tokens);
   infer::GenerateOptions options;
   options.max_tokens = 64;
   std::vector<std::string> answers;
-  for (auto& generation : infer::generate_batch(model, tokens, options, 8)) answers.push_back(std::move(generation.text));
+  for (auto& generation : infer::generate_batch(model, tokens, options, 8))
+    answers.push_back(std::move(generation.text));
   return answers;
+}
+
+// What people would call the question: the last thing the user says.
+std::string question_of(const data::Record& record) {
+  std::string question = record.prompt;
+  for (const Json& message : record.messages) {
+    if (message.value("role", "") == "user") question = message.value("content", "");
+  }
+  return question;
 }
 
 SampleAnswers answers_before(const TuneOptions& options, const Bench& bench) {
   SampleAnswers samples;
   if (options.samples == 0) return samples;
   const data::Encoder encoder = make_encoder(bench.model, {});
-  const std::string path = options.eval.empty() ? data::parse_data_file(options.data.front()).path.string() : options.eval;
+  const std::string path = options.eval.empty()
+                               ? data::parse_data_file(options.data.front()).path.string()
+                               : options.eval;
   data::Reader reader(path, {options.format, options.skip_bad});
   while (static_cast<int64_t>(samples.prompts.size()) < options.samples) {
     auto record = reader.next();
     if (!record) break;
     if (record->kind == data::Record::Kind::kText) break;  // plain text has no question to answer
     samples.prompts.push_back(encoder.prompt(*record));
+    samples.prompts.back().text = question_of(*record);
   }
   samples.before = answer_all(bench.model, samples.prompts);
   return samples;
@@ -206,7 +240,9 @@ SampleAnswers answers_before(const TuneOptions& options, const Bench& bench) {
 
 // Facts of the run besides the loop's own: what must be equal to resume.
 train::Facts facts_of(const TuneOptions& options, const Bench& bench) {
-  train::Facts facts = {{"model", bench.model.path.string()}, {"method", options.method}, {"dtype", options.dtype},
+  train::Facts facts = {{"model", bench.model.path.string()},
+                        {"method", options.method},
+                        {"dtype", options.dtype},
                         {"trainable parameters", std::to_string(nn::count_elements(bench.params))}};
   if (bench.adapter) {
     Json config = bench.adapter->method().to_peft_config();
@@ -223,8 +259,16 @@ void save_result(const Bench& bench, const fs::path& out) {
   }
 }
 
-void write_report(const TuneOptions& options, const Bench& bench, const SampleAnswers& samples, const train::TrainResult& result,
-                  const std::string& started, const Json& config) {
+int64_t elements_of(nn::Decoder& decoder) {
+  int64_t count = 0;
+  for (const nn::Matrix* matrix : decoder.matrices()) count += matrix->rows() * matrix->cols();
+  for (const nn::Param* vector : decoder.vectors()) count += vector->value.count();
+  return count;
+}
+
+void write_report(const TuneOptions& options, const Bench& bench, const SampleAnswers& samples,
+                  const train::TrainResult& result, const std::string& started,
+                  const Json& config) {
   Report report;
   report.model = bench.model.path.filename().string();
   report.method = options.method;
@@ -233,23 +277,30 @@ void write_report(const TuneOptions& options, const Bench& bench, const SampleAn
   report.started = started;
   report.finished = utc_timestamp();
   report.seconds = result.seconds;
-  report.total_parameters = nn::count_elements(bench.params);
+  report.total_parameters = elements_of(*bench.model.decoder);
   report.steps = read_step_metrics((fs::path(options.out) / "metrics.jsonl").string());
   report.evals = read_eval_metrics((fs::path(options.out) / "eval.jsonl").string());
-  for (const auto& [site, count] : elements_by_site(bench.params)) report.sites.push_back({site, count});
+  for (const auto& [site, count] : elements_by_site(bench.params))
+    report.sites.push_back({site, count});
   const auto after = answer_all(bench.model, samples.prompts);
   for (size_t i = 0; i < samples.prompts.size(); ++i) {
-    report.samples.push_back({samples.prompts[i].text, samples.prompts[i].answer, samples.before[i], after[i]});
+    report.samples.push_back(
+        {samples.prompts[i].text, samples.prompts[i].answer, samples.before[i], after[i]});
   }
   report.config = config;
   write_file_atomically(fs::path(options.out) / "report.html", report_html(report));
 }
 
 Json summary_of(const TuneOptions& options, const Bench& bench, const train::TrainResult& result) {
-  Json json = {{"outcome", train::to_string(result.outcome)}, {"out", options.out}, {"steps", result.step},
-               {"total_steps", result.total_steps}, {"tokens", result.tokens_seen}, {"seconds", result.seconds},
+  Json json = {{"outcome", train::to_string(result.outcome)},
+               {"out", options.out},
+               {"steps", result.step},
+               {"total_steps", result.total_steps},
+               {"tokens", result.tokens_seen},
+               {"seconds", result.seconds},
                {"trainable_parameters", nn::count_elements(bench.params)},
-               {"peak_rss_mib", static_cast<double>(peak_rss_bytes()) / (1 << 20)}, {"data", statistics_json(bench)}};
+               {"peak_rss_mib", static_cast<double>(peak_rss_bytes()) / (1 << 20)},
+               {"data", statistics_json(bench)}};
   if (result.last_loss) json["loss"] = *result.last_loss;
   if (result.best_loss) json["best_eval_loss"] = *result.best_loss;
   if (result.best_step) json["best_step"] = *result.best_step;
@@ -307,30 +358,40 @@ TuneResult tune(TuneOptions& options, train::Callback* callback) {
   setup.stop_requested = train::StopSignal::requested;
   train::Trainer trainer(options.train, std::move(setup));
   // A run that goes on keeps the description it began with.
-  if (trainer.checkpoints().list().empty()) write_file_atomically(fs::path(options.out) / "config.yaml", yaml);
+  if (trainer.checkpoints().list().empty())
+    write_file_atomically(fs::path(options.out) / "config.yaml", yaml);
   result.training = trainer.run(options.resume);
   if (result.training.outcome != train::Outcome::kInterrupted) {
-    if (result.training.best_step && *result.training.best_step != result.training.step) trainer.restore_best();
+    if (result.training.best_step && *result.training.best_step != result.training.step)
+      trainer.restore_best();
     save_result(bench, options.out);
     write_report(options, bench, samples, result.training, started, config);
   }
   result.summary = summary_of(options, bench, result.training);
-  recorder.finish(result.training.outcome == train::Outcome::kInterrupted ? "interrupted" : "done", result.summary);
+  recorder.finish(result.training.outcome == train::Outcome::kInterrupted ? "interrupted" : "done",
+                  result.summary);
   return result;
 }
 
 std::string dry_run_text(const Json& summary, bool in_colour) {
   std::string text;
-  for (const Json& sample : summary.at("samples")) text += sample.at(in_colour ? "coloured" : "plain").get<std::string>() + "\n\n";
+  for (const Json& sample : summary.at("samples"))
+    text += sample.at(in_colour ? "coloured" : "plain").get<std::string>() + "\n\n";
   const Json& data = summary.at("data").at("train");
-  text += fmt::format("data                 {} examples, {} tokens, {} learnt\n", data.at("examples").get<int64_t>(),
-                      data.at("tokens").get<int64_t>(), data.at("learnt_tokens").get<int64_t>());
-  text += fmt::format("trainable parameters {} at {} sites\n", summary.at("trainable_parameters").get<int64_t>(), summary.at("sites").size());
+  text += fmt::format("data                 {} examples, {} tokens, {} learnt\n",
+                      data.at("examples").get<int64_t>(), data.at("tokens").get<int64_t>(),
+                      data.at("learnt_tokens").get<int64_t>());
+  text +=
+      fmt::format("trainable parameters {} at {} sites\n",
+                  summary.at("trainable_parameters").get<int64_t>(), summary.at("sites").size());
   const Json& memory = summary.at("memory");
   text += fmt::format("peak memory          {} (weights {}, training {}, activations {})\n",
-                      human_bytes(memory.at("total_bytes").get<uint64_t>()), human_bytes(memory.at("weights_bytes").get<uint64_t>()),
-                      human_bytes(memory.at("training_bytes").get<uint64_t>()), human_bytes(memory.at("activation_bytes").get<uint64_t>()));
-  text += fmt::format("time                 {} for {} tokens\n", human_duration(summary.at("predicted_seconds").get<double>()),
+                      human_bytes(memory.at("total_bytes").get<uint64_t>()),
+                      human_bytes(memory.at("weights_bytes").get<uint64_t>()),
+                      human_bytes(memory.at("training_bytes").get<uint64_t>()),
+                      human_bytes(memory.at("activation_bytes").get<uint64_t>()));
+  text += fmt::format("time                 {} for {} tokens\n",
+                      human_duration(summary.at("predicted_seconds").get<double>()),
                       summary.at("tokens").get<int64_t>());
   return text;
 }

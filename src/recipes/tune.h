@@ -17,23 +17,26 @@ namespace moxie::recipes {
 
 struct TuneOptions {
   TuneOptions();
-  std::string model, out, eval, method = "lora", init_adapter, format, dtype = "auto", loss_on = "auto";
+  std::string model, out, eval, method = "lora", init_adapter, format, dtype = "auto",
+                                loss_on = "auto";
   std::vector<std::string> data, targets = {"all-linear"}, exclude, layers;
   double eval_split = 0;
   int64_t max_length = 1024, samples = 3;
   bool no_shuffle = false, resume = false, dry_run = false, recompute = false, skip_bad = false;
   train::TrainOptions train;
-  std::map<std::string, std::unique_ptr<adapt::Method>> methods;         // one of each, by name
+  std::map<std::string, std::unique_ptr<adapt::Method>> methods;        // one of each, by name
   std::map<std::string, std::unique_ptr<optim::Optimizer>> optimizers;  // likewise
 
   void visit(auto& v) {
     v("model", model, "a GGUF file, a Hugging Face folder, or a pulled name");
     v("data", data, "training files; file=2 weighs one");
     v("eval", eval, "held-out file");
-    v("eval_split", eval_split, "without --eval: hold out this share (below 1) or this many examples", at_least(0));
+    v("eval_split", eval_split,
+      "without --eval: hold out this share (below 1) or this many examples", at_least(0));
     v("out", out, "folder of the run");
     v("method", method, "what trains", one_of(method_names()));
-    v("targets", targets, "modules that get an adapter: all-linear, names such as q_proj, or a regex");
+    v("targets", targets,
+      "modules that get an adapter: all-linear, names such as q_proj, or a regex");
     v("exclude", exclude, "modules that do not");
     v("layers", layers, "layers that do, such as 0-7,12; all when empty");
     v("init_adapter", init_adapter, "start from this PEFT adapter");
@@ -58,7 +61,8 @@ struct TuneOptions {
   // A method's options join the flat list; of two with one name the first stands for both.
   void add(auto& v, const std::vector<Option>& options) {
     for (const Option& option : options) {
-      std::visit([&](auto* value) { v(option.name, *value, option.help, option.limits); }, option.value);
+      std::visit([&](auto* value) { v(option.name, *value, option.help, option.limits); },
+                 option.value);
     }
   }
 };

@@ -10,8 +10,8 @@ namespace {
 
 constexpr uint64_t kFloat = sizeof(float);
 
-// Elements that one block keeps a token for its backward: inputs of norms and of projections with an
-// adapter, q, k, v and the output of attention, gate, up and their product.
+// Elements that one block keeps a token for its backward: inputs of norms and of projections with
+// an adapter, q, k, v and the output of attention, gate, up and their product.
 uint64_t kept_a_token(const nn::DecoderConfig& c) {
   const int64_t q = c.heads * c.head_dim;
   const int64_t kv = c.kv_heads * c.head_dim;
@@ -25,7 +25,8 @@ uint64_t kept_a_token(const nn::DecoderConfig& c) {
 
 }  // namespace
 
-MemoryPlan plan_memory(nn::Decoder& decoder, const nn::ParamList& params, const MemoryInputs& inputs) {
+MemoryPlan plan_memory(nn::Decoder& decoder, const nn::ParamList& params,
+                       const MemoryInputs& inputs) {
   const nn::DecoderConfig& c = decoder.config();
   MemoryPlan plan;
   for (const nn::Matrix* matrix : decoder.matrices()) {
@@ -36,22 +37,30 @@ MemoryPlan plan_memory(nn::Decoder& decoder, const nn::ParamList& params, const 
   const auto n = static_cast<uint64_t>(inputs.micro_tokens);
   const auto layers = static_cast<uint64_t>(c.layers.size());
   const uint64_t block = kept_a_token(c) * kFloat * n;
-  plan.activations = inputs.recomputes ? block + layers * n * static_cast<uint64_t>(c.hidden) * kFloat : layers * block;
+  plan.activations = inputs.recomputes
+                         ? block + layers * n * static_cast<uint64_t>(c.hidden) * kFloat
+                         : layers * block;
   // Gradients in flight through one block, and the logits of a block of rows with what feeds them.
   plan.activations += n * static_cast<uint64_t>(4 * c.ffn + 6 * c.hidden) * kFloat;
-  const uint64_t rows = static_cast<uint64_t>(std::max<int64_t>(8, ops::kLogitBytes / static_cast<int64_t>(kFloat) / c.vocab));
-  plan.activations += std::min<uint64_t>(rows, static_cast<uint64_t>(inputs.learnt_share)) * static_cast<uint64_t>(c.vocab) * kFloat;
+  const uint64_t rows = static_cast<uint64_t>(
+      std::max<int64_t>(8, ops::kLogitBytes / static_cast<int64_t>(kFloat) / c.vocab));
+  plan.activations += std::min<uint64_t>(rows, static_cast<uint64_t>(inputs.learnt_share)) *
+                      static_cast<uint64_t>(c.vocab) * kFloat;
   if (inputs.trains_base) {  // gradients of the embedding and the head exist once more on their way
     plan.activations += 2 * static_cast<uint64_t>(c.vocab * c.hidden) * kFloat;
   }
   const uint64_t now = current_rss_bytes();
-  plan.base = now > plan.weights ? std::min<uint64_t>(now, uint64_t{200} << 20) : uint64_t{100} << 20;
+  plan.base =
+      now > plan.weights ? std::min<uint64_t>(now, uint64_t{200} << 20) : uint64_t{100} << 20;
   return plan;
 }
 
 Json to_json(const MemoryPlan& plan) {
-  return {{"weights_bytes", plan.weights}, {"training_bytes", plan.training}, {"activation_bytes", plan.activations},
-          {"base_bytes", plan.base}, {"total_bytes", plan.total()}};
+  return {{"weights_bytes", plan.weights},
+          {"training_bytes", plan.training},
+          {"activation_bytes", plan.activations},
+          {"base_bytes", plan.base},
+          {"total_bytes", plan.total()}};
 }
 
 std::vector<std::pair<std::string, int64_t>> elements_by_site(const nn::ParamList& params) {

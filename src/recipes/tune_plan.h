@@ -1,5 +1,6 @@
 #pragma once
-// What a run of `tune` will take, before it starts: trainable parameters by site, peak memory, time.
+// What a run of `tune` will take, before it starts: trainable parameters by site, peak memory,
+// time.
 #include <functional>
 
 #include "base/json.h"
@@ -17,14 +18,15 @@ struct MemoryPlan {
 };
 
 struct MemoryInputs {
-  int64_t micro_tokens = 0;      // the longest micro-batch
-  int64_t learnt_share = 0;      // labelled rows in it
-  int64_t state_tensors = 2;     // of the optimizer, a param
+  int64_t micro_tokens = 0;   // the longest micro-batch
+  int64_t learnt_share = 0;   // labelled rows in it
+  int64_t state_tensors = 2;  // of the optimizer, a param
   bool recomputes = false;
   bool trains_base = false;
 };
 
-MemoryPlan plan_memory(nn::Decoder& decoder, const nn::ParamList& params, const MemoryInputs& inputs);
+MemoryPlan plan_memory(nn::Decoder& decoder, const nn::ParamList& params,
+                       const MemoryInputs& inputs);
 Json to_json(const MemoryPlan& plan);
 
 // Trainable elements by site, in order.

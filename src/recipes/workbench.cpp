@@ -10,8 +10,11 @@ quant::Compute compute_for(const std::string& dtype) {
   return dtype == "auto" && bf16_is_native() ? quant::Compute::kBF16 : quant::Compute::kF32;
 }
 
-Workbench open_workbench(const std::string& model, const std::string& adapter, const std::string& dtype) {
-  if (model.empty()) fail(ErrorCode::kInvalidArgument, "model", "no model was given; name a GGUF file, a folder or a pulled model");
+Workbench open_workbench(const std::string& model, const std::string& adapter,
+                         const std::string& dtype) {
+  if (model.empty())
+    fail(ErrorCode::kInvalidArgument, "model",
+         "no model was given; name a GGUF file, a folder or a pulled model");
   Workbench bench;
   bench.model = models::load(io::resolve_model(model));
   bench.model.decoder->set_compute(compute_for(dtype));

@@ -1,6 +1,6 @@
 #pragma once
-// What every recipe starts with: a model by name or path, computing in the dtype that was asked for,
-// with an adapter attached if one was given.
+// What every recipe starts with: a model by name or path, computing in the dtype that was asked
+// for, with an adapter attached if one was given.
 #include <memory>
 #include <string>
 
@@ -17,7 +17,8 @@ struct Workbench {
 
 // `dtype`: f32, bf16, or auto (bf16 where the CPU multiplies it faster, else f32).
 // `adapter`: a PEFT folder, or "".
-Workbench open_workbench(const std::string& model, const std::string& adapter, const std::string& dtype);
+Workbench open_workbench(const std::string& model, const std::string& adapter,
+                         const std::string& dtype);
 quant::Compute compute_for(const std::string& dtype);
 
 // An encoder of data rows with the model's own tokenizer and template.

@@ -11,8 +11,8 @@
 namespace moxie {
 namespace {
 
-// A caching allocator: freed blocks are kept by size and handed out again, since a training step asks
-// for the same sizes over and over, and fresh pages cost a fault and a clearing each.
+// A caching allocator: freed blocks are kept by size and handed out again, since a training step
+// asks for the same sizes over and over, and fresh pages cost a fault and a clearing each.
 class Arena {
  public:
   void* take(size_t bytes) {
@@ -100,8 +100,9 @@ Tensor Tensor::empty(Shape shape, DType dtype) {
   tensor.dtype_ = dtype;
   const size_t bytes = std::max<size_t>(1, tensor.bytes());
   tensor.data_ = arena().take(bytes);
-  tensor.owner_ = std::shared_ptr<const void>(
-      tensor.data_, [bytes](const void* block) { arena().give_back(const_cast<void*>(block), bytes); });
+  tensor.owner_ = std::shared_ptr<const void>(tensor.data_, [bytes](const void* block) {
+    arena().give_back(const_cast<void*>(block), bytes);
+  });
   return tensor;
 }
 
@@ -150,28 +151,48 @@ Tensor Tensor::to(DType dtype) const {
   Tensor out = empty(shape_, dtype);
   const auto read = [this](int64_t i) -> double {
     switch (dtype_) {
-      case DType::kF32: return static_cast<const float*>(data_)[i];
-      case DType::kF64: return static_cast<const double*>(data_)[i];
-      case DType::kBF16: return to_float(static_cast<const BFloat16*>(data_)[i]);
-      case DType::kF16: return to_float(static_cast<const Float16*>(data_)[i]);
-      default: fail(ErrorCode::kInternal, "tensor", "{} is not a floating type", name_of(dtype_));
+      case DType::kF32:
+        return static_cast<const float*>(data_)[i];
+      case DType::kF64:
+        return static_cast<const double*>(data_)[i];
+      case DType::kBF16:
+        return to_float(static_cast<const BFloat16*>(data_)[i]);
+      case DType::kF16:
+        return to_float(static_cast<const Float16*>(data_)[i]);
+      default:
+        fail(ErrorCode::kInternal, "tensor", "{} is not a floating type", name_of(dtype_));
     }
   };
   for (int64_t i = 0, n = count(); i < n; ++i) {
     const double value = read(i);
     switch (dtype) {
-      case DType::kF32: static_cast<float*>(out.data_)[i] = static_cast<float>(value); break;
-      case DType::kF64: static_cast<double*>(out.data_)[i] = value; break;
-      case DType::kBF16: static_cast<BFloat16*>(out.data_)[i] = to_bfloat16(static_cast<float>(value)); break;
-      case DType::kF16: static_cast<Float16*>(out.data_)[i] = to_float16(static_cast<float>(value)); break;
-      default: fail(ErrorCode::kInternal, "tensor", "{} is not a floating type", name_of(dtype));
+      case DType::kF32:
+        static_cast<float*>(out.data_)[i] = static_cast<float>(value);
+        break;
+      case DType::kF64:
+        static_cast<double*>(out.data_)[i] = value;
+        break;
+      case DType::kBF16:
+        static_cast<BFloat16*>(out.data_)[i] = to_bfloat16(static_cast<float>(value));
+        break;
+      case DType::kF16:
+        static_cast<Float16*>(out.data_)[i] = to_float16(static_cast<float>(value));
+        break;
+      default:
+        fail(ErrorCode::kInternal, "tensor", "{} is not a floating type", name_of(dtype));
     }
   }
   return out;
 }
 
-uint64_t live_tensor_bytes() { return arena().live(); }
-uint64_t peak_tensor_bytes() { return arena().peak(); }
-void reset_peak_tensor_bytes() { arena().reset_peak(); }
+uint64_t live_tensor_bytes() {
+  return arena().live();
+}
+uint64_t peak_tensor_bytes() {
+  return arena().peak();
+}
+void reset_peak_tensor_bytes() {
+  arena().reset_peak();
+}
 
 }  // namespace moxie

@@ -20,11 +20,11 @@ class Shape {
   explicit Shape(std::vector<int64_t> dims) : dims_(std::move(dims)) {}
   int64_t rank() const { return static_cast<int64_t>(dims_.size()); }
   int64_t operator[](int64_t i) const { return dims_[static_cast<size_t>(i)]; }
-  int64_t count() const;                       // product of the dimensions; 1 for rank 0
+  int64_t count() const;  // product of the dimensions; 1 for rank 0
   int64_t last() const { return dims_.back(); }
   const std::vector<int64_t>& dims() const { return dims_; }
   bool operator==(const Shape&) const = default;
-  std::string to_string() const;               // "[2, 3]"
+  std::string to_string() const;  // "[2, 3]"
 
  private:
   std::vector<int64_t> dims_;
@@ -32,7 +32,7 @@ class Shape {
 
 class Tensor {
  public:
-  Tensor() = default;  // undefined: no storage
+  Tensor() = default;                             // undefined: no storage
   static Tensor empty(Shape shape, DType dtype);  // uninitialised, 64-byte aligned
   static Tensor zeros(Shape shape, DType dtype);
   // Views foreign memory; `owner` keeps it alive.
@@ -45,7 +45,7 @@ class Tensor {
   DType dtype() const { return dtype_; }
   int64_t count() const { return shape_.count(); }
   size_t bytes() const { return static_cast<size_t>(count()) * size_of(dtype_); }
-  int64_t cols() const { return shape_.last(); }             // the last dimension
+  int64_t cols() const { return shape_.last(); }  // the last dimension
   int64_t rows() const { return cols() == 0 ? 0 : count() / cols(); }
 
   template <class T>
@@ -59,10 +59,10 @@ class Tensor {
     return {data<T>(), static_cast<size_t>(count())};
   }
 
-  Tensor reshape(Shape shape) const;                         // same memory, same count
-  Tensor slice_rows(int64_t begin, int64_t end) const;       // a view along the first dimension
+  Tensor reshape(Shape shape) const;                    // same memory, same count
+  Tensor slice_rows(int64_t begin, int64_t end) const;  // a view along the first dimension
   Tensor clone() const;
-  Tensor to(DType dtype) const;                              // converts floating types; a copy
+  Tensor to(DType dtype) const;  // converts floating types; a copy
   bool sole_owner() const { return owner_.use_count() == 1; }
 
   // The tape's number for this value; 0 when nothing records it (see ops/tape.h).

@@ -14,12 +14,13 @@ namespace moxie::text {
 
 // The vocabulary of a GGUF file (tokenizer.ggml.*), already read and length-checked.
 struct VocabSpec {
-  std::string model;   // "gpt2" (byte-level BPE), "llama" (SentencePiece BPE), "t5" (unigram), "bert"
-  std::string pre;     // pre-tokenizer of gpt2: "smollm", "llama-bpe", "qwen2", ...
+  std::string
+      model;        // "gpt2" (byte-level BPE), "llama" (SentencePiece BPE), "t5" (unigram), "bert"
+  std::string pre;  // pre-tokenizer of gpt2: "smollm", "llama-bpe", "qwen2", ...
   std::vector<std::string> tokens;
   std::vector<float> scores;
-  std::vector<int32_t> types;        // 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte
-  std::vector<std::string> merges;   // "a b"
+  std::vector<int32_t> types;  // 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte
+  std::vector<std::string> merges;  // "a b"
   std::optional<int32_t> bos, eos, unk, pad;
   std::optional<bool> add_bos, add_eos, add_space_prefix;
   // Of t5 only: tokenizer.ggml.precompiled_charsmap and .remove_extra_whitespaces.
@@ -33,8 +34,9 @@ struct Encoding {
 };
 
 struct EncodeOptions {
-  bool add_special = true;     // what the post-processor adds (BOS)
-  bool parse_special = true;   // text that spells a special token becomes it; false: stays plain text (T5)
+  bool add_special = true;  // what the post-processor adds (BOS)
+  bool parse_special =
+      true;  // text that spells a special token becomes it; false: stays plain text (T5)
 };
 
 class Tokenizer {
@@ -48,9 +50,9 @@ class Tokenizer {
   Encoding encode(std::string_view text, EncodeOptions options = {}) const;
   // Text of the ids; special tokens are left out when asked. Invalid UTF-8 becomes U+FFFD.
   std::string decode(const std::vector<int32_t>& ids, bool skip_special = true) const;
-  std::string token_text(int32_t id) const;                   // as the vocabulary spells it
+  std::string token_text(int32_t id) const;  // as the vocabulary spells it
   std::optional<int32_t> token_id(std::string_view token) const;
-  int64_t vocab_size() const;                                 // highest id + 1
+  int64_t vocab_size() const;  // highest id + 1
   bool is_special(int32_t id) const;
   // The tokenizer.json of this tokenizer, for export.
   std::string to_json() const;

@@ -23,12 +23,7 @@ BatchPlan::BatchPlan(const SampleSource& source, const Objective& objective,
       step_size_(options.batch_size * options.accumulate),
       micro_tokens_(options.micro_tokens) {
   for (int64_t i = 0; i < source.size(); ++i) {
-    const data::Sample& sample = source.sample(i);
-    if (objective.loss_tokens(sample) > 0) {
-      epoch_tokens_ += length_of(sample);
-    } else {
-      ++empty_samples_;
-    }
+    empty_samples_ += objective.loss_tokens(source.sample(i)) == 0 ? 1 : 0;
   }
   if (source.size() == empty_samples_) {
     fail(ErrorCode::kInvalidArgument, "train",
@@ -36,6 +31,11 @@ BatchPlan::BatchPlan(const SampleSource& source, const Objective& objective,
          "length "
          "limit that may have cut them off",
          source.size());
+  }
+  // Files may be weighted: an epoch is what its order says, not every sample once.
+  for (const int64_t index : order(0)) {
+    const data::Sample& sample = source.sample(index);
+    if (objective.loss_tokens(sample) > 0) epoch_tokens_ += length_of(sample);
   }
   const auto samples = static_cast<int64_t>(order(0).size());
   steps_per_epoch_ = (samples + step_size_ - 1) / step_size_;

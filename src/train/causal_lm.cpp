@@ -26,13 +26,14 @@ Labelled join(const std::vector<const data::Sample*>& samples) {
 }
 
 double scalar(const Tensor& x) {
-  return dispatch_float(x.dtype(), "loss", [&](auto zero) { return static_cast<double>(*x.data<decltype(zero)>()); });
+  return dispatch_float(x.dtype(), "loss",
+                        [&](auto zero) { return static_cast<double>(*x.data<decltype(zero)>()); });
 }
 
 }  // namespace
 
-LossSum CausalLm::forward_backward(const std::vector<const data::Sample*>& micro_batch, double weight,
-                                   uint64_t dropout_seed, bool with_gradient) {
+LossSum CausalLm::forward_backward(const std::vector<const data::Sample*>& micro_batch,
+                                   double weight, uint64_t dropout_seed, bool with_gradient) {
   Labelled all = join(micro_batch);
   nn::ForwardOptions options;
   options.is_training = with_gradient;
@@ -40,7 +41,8 @@ LossSum CausalLm::forward_backward(const std::vector<const data::Sample*>& micro
   options.dropout_seed = dropout_seed;
   if (!with_gradient) {
     const ops::NoTape quiet;
-    return {scalar(decoder_.loss(decoder_.forward(all.batch, options), std::move(all.labels))), all.learnt};
+    return {scalar(decoder_.loss(decoder_.forward(all.batch, options), std::move(all.labels))),
+            all.learnt};
   }
   ops::Tape tape;
   const Tensor loss = decoder_.loss(decoder_.forward(all.batch, options), std::move(all.labels));

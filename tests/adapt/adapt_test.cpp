@@ -1,5 +1,6 @@
-// Every PEFT method of the table on a tiny model: identity at the start, whole-model gradients against
-// finite differences in double, save and load, merged against attached, threads; and what bad folders get.
+// Every PEFT method of the table on a tiny model: identity at the start, whole-model gradients
+// against finite differences in double, save and load, merged against attached, threads; and what
+// bad folders get.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -21,7 +22,9 @@ const std::vector<int32_t> kTokens = {3, 17, 9, 64, 22, 5, 17, 100, 41};
 
 class Folder {
  public:
-  Folder() : path_(fs::temp_directory_path() / ("moxie-adapt-" + std::to_string(::getpid()))) { fs::create_directories(path_); }
+  Folder() : path_(fs::temp_directory_path() / ("moxie-adapt-" + std::to_string(::getpid()))) {
+    fs::create_directories(path_);
+  }
   ~Folder() { fs::remove_all(path_); }
   const fs::path& path() const { return path_; }
 
@@ -55,11 +58,13 @@ double distance(const Tensor& a, const Tensor& b) {
 void stir(const nn::ParamList& params, double size = 0.1) {
   Rng rng(5);
   for (nn::Param* param : params) {
-    for (float& value : param->value.span<float>()) value += static_cast<float>(size * rng.normal());
+    for (float& value : param->value.span<float>())
+      value += static_cast<float>(size * rng.normal());
   }
 }
 
-std::unique_ptr<Attachment> attach(models::Model& model, const Named<MethodEntry>& row, std::vector<std::string> targets = {"all-linear"}) {
+std::unique_ptr<Attachment> attach(models::Model& model, const Named<MethodEntry>& row,
+                                   std::vector<std::string> targets = {"all-linear"}) {
   auto method = row->create();
   TargetOptions options;
   options.targets = std::move(targets);
@@ -110,7 +115,8 @@ TEST(Methods, GradientsOfAWholeModelEqualFiniteDifferences) {
       Rng rng(3);
       for (nn::Param* param : attachment->params()) {
         double* value = param->value.data<double>();
-        const auto at = static_cast<int64_t>(rng.below(static_cast<uint64_t>(param->value.count())));
+        const auto at =
+            static_cast<int64_t>(rng.below(static_cast<uint64_t>(param->value.count())));
         const double kept = value[at];
         const double step = 1e-5;
         const ops::NoTape quiet;
@@ -120,7 +126,8 @@ TEST(Methods, GradientsOfAWholeModelEqualFiniteDifferences) {
         const double down = loss_of(*model.decoder);
         value[at] = kept;
         const double numeric = (up - down) / (2 * step);
-        EXPECT_NEAR(param->gradient.data<double>()[at], numeric, 1e-6 * (1 + std::abs(numeric))) << name << " " << param->name;
+        EXPECT_NEAR(param->gradient.data<double>()[at], numeric, 1e-6 * (1 + std::abs(numeric)))
+            << name << " " << param->name;
         ++checked;
       }
     }
@@ -139,7 +146,8 @@ TEST(Methods, RoundTripThroughAPeftFolder) {
       wanted = hidden_of(model);
       attachment->save(folder.path());
     }
-    EXPECT_GT(distance(hidden_of(model), wanted), 1e-3) << "detached adapters must not act any more";
+    EXPECT_GT(distance(hidden_of(model), wanted), 1e-3)
+        << "detached adapters must not act any more";
     const auto loaded = Attachment::load(model, folder.path());
     EXPECT_EQ(0, std::memcmp(wanted.raw(), hidden_of(model).raw(), wanted.bytes())) << row.name;
   }
@@ -172,7 +180,8 @@ TEST(Methods, ThreadsDoNotChangeABit) {
       tape.backward(model.decoder->loss(model.decoder->forward(batch), labels));
       std::vector<float> all;
       for (nn::Param* param : attachment->params()) {
-        all.insert(all.end(), param->gradient.span<float>().begin(), param->gradient.span<float>().end());
+        all.insert(all.end(), param->gradient.span<float>().begin(),
+                   param->gradient.span<float>().end());
       }
       gradients.push_back(std::move(all));
     }
@@ -197,7 +206,9 @@ TEST(Targets, APatternThatMatchesNothingIsAnError) {
     const std::string error = error_of([&] { attach(model, methods()[0], {pattern}); });
     EXPECT_NE(error.find("q_proj"), std::string::npos) << "must name what there is: " << error;
   }
-  EXPECT_NE(error_of([&] { attach(model, methods()[0], {"(unclosed"}); }).find("regular expression"), std::string::npos);
+  EXPECT_NE(
+      error_of([&] { attach(model, methods()[0], {"(unclosed"}); }).find("regular expression"),
+      std::string::npos);
 }
 
 TEST(Targets, PeftsRulesOfMatching) {
@@ -212,12 +223,13 @@ TEST(Lora, ARankAboveTheSizesIsRefusedWithBothFacts) {
   auto model = models::load(kModels / "llama");
   auto method = require_row(methods(), "method", "lora")->create();
   set_options(method->options(), Json{{"rank", 512}}, "test");
-  const std::string error = error_of([&] { Attachment::create(model, "lora", std::move(method), {}, 1); });
+  const std::string error =
+      error_of([&] { Attachment::create(model, "lora", std::move(method), {}, 1); });
   EXPECT_NE(error.find("rank 512 exceeds min(in="), std::string::npos) << error;
 }
 
-// Rules A1 to A3: an adapter of another shape, for modules that are not there, or with settings Moxie
-// would have to ignore is refused, and nothing stays attached.
+// Rules A1 to A3: an adapter of another shape, for modules that are not there, or with settings
+// Moxie would have to ignore is refused, and nothing stays attached.
 class HostileAdapters : public testing::Test {
  protected:
   void SetUp() override {
@@ -227,10 +239,13 @@ class HostileAdapters : public testing::Test {
   }
   std::string load_error() {
     const std::string error = error_of([&] { Attachment::load(model_, folder_.path()); });
-    for (const nn::Site* site : model_.decoder->sites()) EXPECT_TRUE(site->taps.empty()) << site->name;
+    for (const nn::Site* site : model_.decoder->sites())
+      EXPECT_TRUE(site->taps.empty()) << site->name;
     return error;
   }
-  void write_config() { write_file_atomically(folder_.path() / "adapter_config.json", config_.dump()); }
+  void write_config() {
+    write_file_atomically(folder_.path() / "adapter_config.json", config_.dump());
+  }
   Folder folder_;
   models::Model model_;
   Json config_;
@@ -249,9 +264,11 @@ TEST_F(HostileAdapters, ForAnotherBase) {
 
 TEST_F(HostileAdapters, SettingsThatCannotBeHonoured) {
   const Json kept = config_;
-  const std::pair<const char*, Json> settings[] = {{"use_dora", true}, {"bias", "all"}, {"lora_bias", true},
-                                                   {"modules_to_save", {"lm_head"}}, {"fan_in_fan_out", true},
-                                                   {"layer_replication", {{0, 1}}}, {"target_parameters", {"x"}}};
+  const std::pair<const char*, Json> settings[] = {
+      {"use_dora", true},          {"bias", "all"},
+      {"lora_bias", true},         {"modules_to_save", {"lm_head"}},
+      {"fan_in_fan_out", true},    {"layer_replication", {{0, 1}}},
+      {"target_parameters", {"x"}}};
   for (const auto& [key, value] : settings) {
     config_ = kept;
     config_[key] = value;

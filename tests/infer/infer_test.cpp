@@ -16,7 +16,8 @@ namespace {
 models::Model tiny() {
   // The tokenizer of the tiny checkpoints is a folder of its own beside them.
   models::Model model = models::load(fs::path(MOXIE_SOURCE_DIR) / "tests/golden/tiny_models/llama");
-  model.text = models::load_text_parts(fs::path(MOXIE_SOURCE_DIR) / "tests/golden/tiny_models/tokenizer");
+  model.text =
+      models::load_text_parts(fs::path(MOXIE_SOURCE_DIR) / "tests/golden/tiny_models/tokenizer");
   model.text.stops.clear();
   return model;
 }
@@ -55,14 +56,16 @@ TEST(Generate, ASecondTurnReusesTheStateAndChangesNothing) {
   Session fresh(model);
   EXPECT_EQ(reused.generate(longer, options).tokens, fresh.generate(longer, options).tokens);
   // Another beginning: what does not agree is dropped.
-  EXPECT_EQ(reused.generate({5, 33}, options).tokens, Session(model).generate({5, 33}, options).tokens);
+  EXPECT_EQ(reused.generate({5, 33}, options).tokens,
+            Session(model).generate({5, 33}, options).tokens);
 }
 
 TEST(Generate, ABatchAnswersAsOneByOne) {
   const models::Model model = tiny();
   GenerateOptions options;
   options.max_tokens = 9;
-  const std::vector<std::vector<int32_t>> prompts = {{5, 9}, {40, 41, 42, 43, 44}, {7}, {99, 3}, {1, 2, 3}};
+  const std::vector<std::vector<int32_t>> prompts = {
+      {5, 9}, {40, 41, 42, 43, 44}, {7}, {99, 3}, {1, 2, 3}};
   const auto together = generate_batch(model, prompts, options, 2);
   ASSERT_EQ(together.size(), prompts.size());
   for (size_t i = 0; i < prompts.size(); ++i) {
@@ -87,7 +90,8 @@ TEST(Generate, StopTokensAndStopStringsEndIt) {
   EXPECT_EQ(streamed, stopped.text) << "what streams is what stands";
   options.stop.clear();
   model.text.stops = {whole.tokens[3]};
-  const auto at = std::find(whole.tokens.begin(), whole.tokens.end(), whole.tokens[3]) - whole.tokens.begin();
+  const auto at =
+      std::find(whole.tokens.begin(), whole.tokens.end(), whole.tokens[3]) - whole.tokens.begin();
   EXPECT_EQ(Session(model).generate({5, 9}, options).tokens.size(), static_cast<size_t>(at));
 }
 
@@ -98,7 +102,9 @@ TEST(Generate, BadPromptsAreRefused) {
   EXPECT_THROW(Session(model).generate({3, 100000}, {}), Error);
 }
 
-std::vector<float> logits() { return {1.0f, 3.0f, 2.0f, -1.0f, 2.5f}; }
+std::vector<float> logits() {
+  return {1.0f, 3.0f, 2.0f, -1.0f, 2.5f};
+}
 
 std::vector<int> draws(const SamplerOptions& options, int count = 400) {
   Sampler sampler(options);
@@ -138,7 +144,8 @@ TEST(Sampler, DrawsFollowTheProbabilities) {
   SamplerOptions options;
   options.temperature = 1;
   const auto seen = draws(options, 20000);
-  const double total = std::exp(1.0) + std::exp(3.0) + std::exp(2.0) + std::exp(-1.0) + std::exp(2.5);
+  const double total =
+      std::exp(1.0) + std::exp(3.0) + std::exp(2.0) + std::exp(-1.0) + std::exp(2.5);
   EXPECT_NEAR(seen[1] / 20000.0, std::exp(3.0) / total, 0.02);
   EXPECT_NEAR(seen[0] / 20000.0, std::exp(1.0) / total, 0.01);
 }

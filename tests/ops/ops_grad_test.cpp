@@ -1,5 +1,5 @@
-// Every op of the table: its gradient against central differences in double, f32 against f64, and one
-// thread against several, bit for bit.
+// Every op of the table: its gradient against central differences in double, f32 against f64, and
+// one thread against several, bit for bit.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -92,7 +92,8 @@ TEST(Ops, F32FollowsF64) {
       double largest = 0;
       for (const double value : wide.span<double>()) largest = std::max(largest, std::abs(value));
       for (int64_t i = 0; i < wide.count(); ++i) {
-        EXPECT_NEAR(thin.data<float>()[i], wide.data<double>()[i], 2e-6 * (1 + largest)) << row.name;
+        EXPECT_NEAR(thin.data<float>()[i], wide.data<double>()[i], 2e-6 * (1 + largest))
+            << row.name;
       }
     }
   }
@@ -123,7 +124,8 @@ TEST(Ops, ThreadsDoNotChangeABit) {
       for (size_t t = 1; t < results.size(); ++t) {
         for (size_t k = 0; k < results[0].size(); ++k) {
           if (!results[0][k].defined()) continue;
-          EXPECT_EQ(0, std::memcmp(results[0][k].raw(), results[t][k].raw(), results[0][k].bytes())) << row.name;
+          EXPECT_EQ(0, std::memcmp(results[0][k].raw(), results[t][k].raw(), results[0][k].bytes()))
+              << row.name;
         }
       }
     }

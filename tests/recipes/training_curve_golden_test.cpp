@@ -1,5 +1,5 @@
-// Thirty steps of `tune` against PEFT and transformers in f32, from the same adapter, data and order
-// (tests/golden/lora_curve/make.py): every loss within 1e-4, what was trained within 1e-3.
+// Thirty steps of `tune` against PEFT and transformers in f32, from the same adapter, data and
+// order (tests/golden/lora_curve/make.py): every loss within 1e-4, what was trained within 1e-3.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -24,7 +24,8 @@ fs::path run_golden(const Json& golden, const fs::path& out) {
   const auto listed = list_options(options);
   const auto set = [&](std::string name, const std::string& value) {
     std::replace(name.begin(), name.end(), '-', '_');
-    const auto option = std::find_if(listed.begin(), listed.end(), [&](const Option& o) { return o.name == name; });
+    const auto option =
+        std::find_if(listed.begin(), listed.end(), [&](const Option& o) { return o.name == name; });
     ASSERT_NE(option, listed.end()) << name;
     set_option_from_text(*option, value, "golden");
   };
@@ -92,7 +93,8 @@ TEST_F(TrainingCurve, LoraEqualsPeft) {
   const Json golden = read_json_file(kGolden / "lora.json");
   run_golden(golden, out_ / "lora");
   expect_losses(golden, out_ / "lora");
-  expect_tensors(out_ / "lora/adapter_model.safetensors", kGolden / "adapter_final/adapter_model.safetensors");
+  expect_tensors(out_ / "lora/adapter_model.safetensors",
+                 kGolden / "adapter_final/adapter_model.safetensors");
 }
 
 TEST_F(TrainingCurve, FullFineTuningEqualsTransformers) {
