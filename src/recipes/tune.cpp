@@ -20,6 +20,7 @@
 #include "recipes/tune_plan.h"
 #include "recipes/workbench.h"
 #include "train/causal_lm.h"
+#include "train/dataset_source.h"
 #include "train/stop_signal.h"
 #include "train/trainer.h"
 
@@ -28,26 +29,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kFull = "full";
-
-class DatasetSource : public train::SampleSource {
- public:
-  DatasetSource(const data::Dataset& dataset, uint64_t seed, bool is_shuffled)
-      : dataset_(dataset), seed_(seed), is_shuffled_(is_shuffled) {}
-  int64_t size() const override { return dataset_.size(); }
-  const data::Sample& sample(int64_t index) const override { return dataset_[index]; }
-  std::vector<int64_t> order(int64_t epoch) const override {
-    return dataset_.epoch_order(epoch, seed_, is_shuffled_);
-  }
-  std::string fingerprint() const override {
-    return dataset_.fingerprint() +
-           fmt::format("/{}/{}", seed_, is_shuffled_ ? "shuffled" : "in order");
-  }
-
- private:
-  const data::Dataset& dataset_;
-  uint64_t seed_;
-  bool is_shuffled_;
-};
 
 void check_options(const TuneOptions& options) {
   const auto need = [](const std::string& value, const char* what) {
@@ -345,8 +326,8 @@ TuneResult tune(TuneOptions& options, train::Callback* callback) {
   const train::StopSignal signals;
   train::CausalLm objective(*bench.model.decoder, bench.params, options.recompute);
   const auto seed = static_cast<uint64_t>(options.train.seed);
-  const DatasetSource source(bench.data, seed, !options.no_shuffle);
-  const DatasetSource held_out(bench.held_out, 0, false);
+  const train::DatasetSource source(bench.data, seed, !options.no_shuffle);
+  const train::DatasetSource held_out(bench.held_out, 0, false);
   train::TrainSetup setup;
   setup.objective = &objective;
   setup.data = &source;
