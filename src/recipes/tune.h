@@ -29,7 +29,7 @@ struct TuneOptions {
 
   void visit(auto& v) {
     v("model", model, "a GGUF file, a Hugging Face folder, or a pulled name");
-    v("data", data, "training files; file=2 weighs one");
+    v("data", data, "training files; file@2 weighs one");
     v("eval", eval, "held-out file");
     v("eval_split", eval_split,
       "without --eval: hold out this share (below 1) or this many examples", at_least(0));
