@@ -1,5 +1,5 @@
-// safetensors: whatever the bytes, the parser returns or throws an Error, and what it returns can be
-// read. A seed is a whole file.
+// safetensors: whatever the bytes, the parser returns or throws an Error, and what it returns can
+// be read. A seed is a whole file.
 #include <cstdint>
 #include <memory>
 
