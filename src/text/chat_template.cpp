@@ -14,6 +14,23 @@ void put_token(Json& context, const char* name, const std::string& token) {
   if (!token.empty()) context[name] = token;  // a token that is not set is not defined
 }
 
+// Reasoning goes by three names; templates read one or another, so every one that has any gets the
+// two that are read, as transformers does.
+Json with_reasoning(const Json& message) {
+  if (!message.is_object()) return message;
+  for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
+    const auto found = message.find(name);
+    if (found == message.end() || found->is_null()) continue;
+    const Json reasoning = *found;
+    Json out = Json::object();
+    out["thinking"] = reasoning;
+    for (const auto& [key, value] : message.items()) out[key] = value;
+    out["reasoning_content"] = reasoning;
+    return out;
+  }
+  return message;
+}
+
 std::string dump(const Json& context) {
   try {
     return context.dump();
@@ -52,7 +69,8 @@ RenderedChat ChatTemplate::render(const Json& messages, bool add_generation_prom
   put_token(context, "unk_token", tokens_.unk);
   context["documents"] = nullptr;
   context.update(extra);
-  context["messages"] = messages;
+  context["messages"] = Json::array();
+  for (const auto& message : messages) context["messages"].push_back(with_reasoning(message));
   context["tools"] = tools;
   context["add_generation_prompt"] = add_generation_prompt;
   const std::string text = dump(context);

@@ -11,7 +11,7 @@ use minijinja::{Error, ErrorKind, Value};
 /// Bytes of the rendered text.
 pub const MAX_OUTPUT: usize = 16 << 20;
 /// Instructions of the template's program.
-pub const MAX_STEPS: u64 = 10_000_000;
+pub const MAX_STEPS: u64 = 4_000_000;
 /// Nested macro calls count several each, as minijinja weighs them.
 pub const MAX_RECURSION: usize = 256;
 /// Numbers of one range().
@@ -19,9 +19,9 @@ pub const MAX_RANGE: usize = 1_000_000;
 /// Bytes of all strings and lists made on the way, kept or not.
 const MAX_BYTES: u64 = 64 << 20;
 /// Values looked at while comparing, measuring and copying.
-const MAX_WORK: u64 = 50_000_000;
+const MAX_WORK: u64 = 10_000_000;
 /// Values inside one list or mapping, and its depth.
-const MAX_NODES: u64 = 1_000_000;
+const MAX_NODES: u64 = 200_000;
 const MAX_DEPTH: usize = 256;
 
 pub struct Budget {
@@ -63,6 +63,16 @@ impl Budget {
 
     pub fn work(&self, amount: usize) -> Result<(), Error> {
         spend(&self.work, amount as u64, "work")
+    }
+
+    /// Pays for looking through the strings among `values` once.
+    pub fn read(&self, values: &[Value]) -> Result<(), Error> {
+        self.work(
+            values
+                .iter()
+                .map(|value| 1 + value.as_str().map_or(0, |s| s.len() / 64))
+                .sum(),
+        )
     }
 
     /// Pays for a list of `count` values.

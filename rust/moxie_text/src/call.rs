@@ -108,10 +108,15 @@ impl<'a> Call<'a> {
         Ok(Value::from(text))
     }
 
-    /// A list result, paid for and weighed.
-    pub fn list(&self, items: Vec<Value>) -> Result<Value, Error> {
+    /// A list of scalars, paid for.
+    pub fn flat(&self, items: Vec<Value>) -> Result<Value, Error> {
         self.budget.list(items.len())?;
-        let list = Value::from(items);
+        Ok(Value::from(items))
+    }
+
+    /// A list of anything, paid for and weighed.
+    pub fn list(&self, items: Vec<Value>) -> Result<Value, Error> {
+        let list = self.flat(items)?;
         self.budget.weigh(&list)?;
         Ok(list)
     }
@@ -136,6 +141,7 @@ pub fn add_filter(
 ) {
     let budget = budget.clone();
     env.add_filter(name, move |state: &State, args: Rest<Value>| {
+        budget.read(&args)?;
         function(&Call::new(state, &budget, name, &args))
     });
 }
@@ -158,6 +164,7 @@ pub fn add_function(
 ) {
     let budget = budget.clone();
     env.add_function(name, move |state: &State, args: Rest<Value>| {
+        budget.read(&args)?;
         function(&Call::new(state, &budget, name, &args))
     });
 }

@@ -17,12 +17,13 @@ const UNCACHED: u8 = !0;
 
 type Binary = fn(&Budget, &Value, &Value) -> Result<Value, Error>;
 
-const BINARY: [(&str, Binary); 5] = [
+const BINARY: [(&str, Binary); 6] = [
     ("__add", operators::add),
     ("__mul", operators::mul),
     ("__floordiv", operators::floor_div),
     ("__mod", operators::modulo),
     ("__concat", operators::concat),
+    ("__item", operators::item),
 ];
 
 /// Adds the filters that the rewritten program calls.
@@ -42,8 +43,11 @@ pub fn register(env: &mut Environment, budget: &Arc<Budget>) {
     env.add_filter("__weigh", move |value: Value| {
         own.weigh(&value).map(|()| value)
     });
-    env.add_filter("__iterable", |value: Value| match value.kind() {
+    let own = budget.clone();
+    env.add_filter("__iterable", move |value: Value| match value.kind() {
         ValueKind::None => Err(error("none is not iterable")),
+        // The characters become a list.
+        ValueKind::String => own.list(value.as_str().map_or(0, str::len)).map(|()| value),
         _ => Ok(value),
     });
     let own = budget.clone();
@@ -72,7 +76,8 @@ fn rewrite<'s>(instruction: &Instruction<'s>) -> Vec<Instruction<'s>> {
         I::Eq | I::Ne | I::Gt | I::Gte | I::Lt | I::Lte | I::In => {
             [weigh_top(), vec![own]].concat()
         }
-        I::CompareAndPreserve(_) | I::GetItem => [weigh_top(), vec![own]].concat(),
+        I::GetItem => vec![call("__item", 2)],
+        I::CompareAndPreserve(_) => [weigh_top(), vec![own]].concat(),
         I::BuildList(_) | I::BuildMap(_) => vec![own, call("__weigh", 1)],
         I::PushLoop(_) => vec![call("__iterable", 1), own],
         I::SetAttr(_) => vec![I::Swap, call("__data", 1), I::Swap, own],

@@ -130,7 +130,7 @@ fn split(call: &Call, text: &str, from_right: bool) -> Result<Value, Error> {
     if from_right {
         parts.reverse();
     }
-    call.list(parts.into_iter().map(Value::from).collect())
+    call.flat(parts.into_iter().map(Value::from).collect())
 }
 
 /// split() without a separator: runs of white space, none at the ends. From the right in reverse.
@@ -181,7 +181,7 @@ fn lines(call: &Call, text: &str) -> Result<Value, Error> {
         rest = &rest[end + length..];
     }
     call.budget.bytes(text.len())?;
-    call.list(parts)
+    call.flat(parts)
 }
 
 fn affix(call: &Call, test: impl Fn(&str) -> bool) -> Result<Value, Error> {
@@ -267,7 +267,6 @@ fn describe(text: &str, method: &str) -> Option<bool> {
 }
 
 pub fn of_text(text: &str, method: &str, call: &Call) -> Result<Value, Error> {
-    call.budget.work(text.len() / 64 + 1)?;
     if let Some(is) = describe(text, method) {
         return Ok(Value::from(is));
     }

@@ -166,6 +166,13 @@ pub fn concat(budget: &Budget, a: &Value, b: &Value) -> Result<Value, Error> {
     Ok(out.value())
 }
 
+/// value[key]
+pub fn item(budget: &Budget, value: &Value, key: &Value) -> Result<Value, Error> {
+    budget.read(std::slice::from_ref(value))?;
+    budget.weigh(key)?;
+    value.get_item(key)
+}
+
 fn bound(value: &Value) -> Result<Option<i128>, Error> {
     match number(value) {
         Some(Number::Int(n)) => Ok(Some(n)),
