@@ -17,9 +17,9 @@ inline Json golden(const std::string& name) {
 // The byte-level vocabulary of the golden file (tests/golden/text/make_tokenizers.py).
 inline VocabSpec vocab_of(const Json& entry) {
   VocabSpec vocab;
-  vocab.model = entry.at("model");
-  vocab.tokens = entry.at("tokens");
-  vocab.types = entry.at("types");
+  vocab.model = entry.at("model").get<std::string>();
+  vocab.tokens = entry.at("tokens").get<std::vector<std::string>>();
+  vocab.types = entry.at("types").get<std::vector<int32_t>>();
   vocab.scores = entry.value("scores", std::vector<float>{});
   vocab.merges = entry.value("merges", std::vector<std::string>{});
   vocab.bos = entry.at("bos").get<int32_t>();

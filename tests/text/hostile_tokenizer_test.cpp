@@ -1,5 +1,6 @@
 // Crafted vocabularies and tokenizer files (rule T1): a typed error each, never an abort.
 #include <chrono>
+#include <cmath>
 
 #include "fixtures.h"
 

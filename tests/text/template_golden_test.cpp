@@ -31,7 +31,9 @@ void compare(const Json& expected, const std::string& name, const std::string& s
     ASSERT_TRUE(expected.contains("error")) << name << ": " << error.what();
     const bool raised = expected.at("error") == "raised";
     EXPECT_EQ(error.code() == ErrorCode::kInvalidArgument, raised) << name << ": " << error.what();
-    if (raised) EXPECT_EQ(error.message(), expected.at("message").get<std::string>()) << name;
+    if (raised) {
+      EXPECT_EQ(error.message(), expected.at("message").get<std::string>()) << name;
+    }
   }
 }
 

@@ -59,7 +59,9 @@ TEST(ChatTemplate, KnowsTheDate) {
   char expected[16];
   std::strftime(expected, sizeof expected, "%d %b %Y", std::localtime(&before));
   const auto text = render("{{ strftime_now('%d %b %Y') }}");
-  if (std::time(nullptr) / 60 == before / 60) EXPECT_EQ(text, expected);
+  if (std::time(nullptr) / 60 == before / 60) {
+    EXPECT_EQ(text, expected);
+  }
   EXPECT_EQ(text.size(), 11u);
 }
 
