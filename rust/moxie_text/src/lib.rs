@@ -133,7 +133,7 @@ pub unsafe extern "C" fn moxie_text_encode(
     out: *mut EncodingOut,
     error: *mut Buffer,
 ) -> i32 {
-    let result = contain(Status::Internal, || {
+    let result = contain(Status::Corrupt, || {
         let text = unsafe { text.text("the text to encode") }?;
         let encoded = unsafe { &*tokenizer }.encode(text, add_special != 0, parse_special != 0)?;
         let (ids, count) = release(encoded.ids);
@@ -156,7 +156,7 @@ pub unsafe extern "C" fn moxie_text_decode(
     out: *mut Buffer,
     error: *mut Buffer,
 ) -> i32 {
-    let result = contain(Status::Internal, || {
+    let result = contain(Status::Corrupt, || {
         let ids = unsafe { slice(ids, count) };
         Ok(unsafe { &*tokenizer }
             .decode(ids, skip_special != 0)?
@@ -171,7 +171,7 @@ pub unsafe extern "C" fn moxie_text_tokenizer_json(
     out: *mut Buffer,
     error: *mut Buffer,
 ) -> i32 {
-    let result = contain(Status::Internal, || {
+    let result = contain(Status::Corrupt, || {
         Ok(unsafe { &*tokenizer }.json()?.into())
     });
     unsafe { deliver(result, out, error) }
@@ -184,7 +184,7 @@ pub unsafe extern "C" fn moxie_text_token_text(
     out: *mut Buffer,
     error: *mut Buffer,
 ) -> i32 {
-    let result = contain(Status::Internal, || {
+    let result = contain(Status::Corrupt, || {
         Ok(unsafe { &*tokenizer }.token_text(id)?.into())
     });
     unsafe { deliver(result, out, error) }
@@ -192,7 +192,7 @@ pub unsafe extern "C" fn moxie_text_token_text(
 
 #[no_mangle]
 pub unsafe extern "C" fn moxie_text_token_id(tokenizer: *const Tokenizer, token: Str) -> i64 {
-    let result = contain(Status::Internal, || {
+    let result = contain(Status::Corrupt, || {
         let token = unsafe { token.text("the token") }?;
         Ok(unsafe { &*tokenizer }.token_id(token).map_or(-1, i64::from))
     });
@@ -206,9 +206,10 @@ pub unsafe extern "C" fn moxie_text_vocab_size(tokenizer: *const Tokenizer) -> i
 
 #[no_mangle]
 pub unsafe extern "C" fn moxie_text_is_special(tokenizer: *const Tokenizer, id: i32) -> i32 {
-    contain(Status::Internal, || {
-        Ok(unsafe { &*tokenizer }.is_special(id))
-    })
+    contain(
+        Status::Corrupt,
+        || Ok(unsafe { &*tokenizer }.is_special(id)),
+    )
     .unwrap_or(false)
     .into()
 }

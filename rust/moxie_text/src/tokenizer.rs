@@ -13,6 +13,9 @@ const MAX_ID: u32 = 1 << 24;
 const MAX_REGEX_BYTES: usize = 16 << 10;
 const MAX_REGEX_DEPTH: usize = 100;
 
+/// Steps of one search; ordinary text takes a few for each of its bytes.
+const MAX_REGEX_STEPS: std::ffi::c_ulong = 20_000_000;
+
 pub struct Tokenizer {
     // The flag "special tokens are plain text" lives inside the crate's object, so an encode that
     // needs the other setting takes the lock for writing.
@@ -117,6 +120,8 @@ impl Tokenizer {
     }
 
     pub fn new(mut inner: tokenizers::Tokenizer) -> Outcome<Self> {
+        // SAFETY: sets one global of the library, which a search reads when it starts.
+        unsafe { onig_sys::onig_set_retry_limit_in_search(MAX_REGEX_STEPS) };
         // A file may carry the truncation and padding of its training; callers do their own.
         inner.with_truncation(None).map_err(message)?;
         inner.with_padding(None);
@@ -168,13 +173,14 @@ impl Tokenizer {
             owned.encode(text, add_special)
         };
         let encoding = encoding.map_err(Failure::invalid)?;
+        // A strange normalizer of a file can claim more text than there is.
+        let range = |&(begin, end): &(usize, usize)| {
+            let end = end.min(text.len());
+            [begin.min(end) as i64, end as i64]
+        };
         Ok(Encoded {
             ids: encoding.get_ids().iter().map(|&id| id as i32).collect(),
-            offsets: encoding
-                .get_offsets()
-                .iter()
-                .flat_map(|o| [o.0 as i64, o.1 as i64])
-                .collect(),
+            offsets: encoding.get_offsets().iter().flat_map(range).collect(),
         })
     }
 
