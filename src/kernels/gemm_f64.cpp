@@ -10,7 +10,7 @@ namespace {
 // Element (i, p) of A is a[i * a_row + p * a_step]; row p of B is contiguous.
 void rows_of_b(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row, int64_t a_step,
                const double* b, double* c, bool accumulate, double alpha) {
-  parallel_for(m, 1 + 16384 / (n * k + 1), [&](int64_t begin, int64_t end) {
+  parallel_for(m, 1 + 65536 / (n * k + 1), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       double* out = c + i * n;
       if (!accumulate) std::fill(out, out + n, 0.0);
@@ -36,7 +36,7 @@ void gemm_tn(int64_t m, int64_t n, int64_t k, const double* a, const double* b, 
 
 void gemm_nt(int64_t m, int64_t n, int64_t k, const double* a, const double* b, double* c,
              bool accumulate, double alpha) {
-  parallel_for(m, 1 + 16384 / (n * k + 1), [&](int64_t begin, int64_t end) {
+  parallel_for(m, 1 + 65536 / (n * k + 1), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       for (int64_t j = 0; j < n; ++j) {
         double sums[4] = {};

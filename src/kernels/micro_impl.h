@@ -1,3 +1,4 @@
+#pragma once
 // Included once by micro_avx2.cpp and micro_avx512.cpp, which define kVector (bytes of a register)
 // and kRows (of the register tile) first. Everything has internal linkage: nothing compiled for one
 // instruction set may be picked by the linker for another. Products and sums fuse (-ffp-contract).

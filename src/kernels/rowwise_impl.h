@@ -1,3 +1,4 @@
+#pragma once
 // Included once by rowwise_avx2.cpp and rowwise_avx512.cpp, which define kVector, the bytes of a
 // register, first. Everything has internal linkage: nothing compiled for one instruction set may be
 // picked by the linker for another. A remainder runs through the same vector code on a padded copy.

@@ -18,6 +18,14 @@ MOXIE_AVX2 __m256 half(const std::byte* src) {  // an f16, in all lanes
   return _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(bits)));
 }
 
+// n f16 values, n a multiple of 8.
+[[gnu::target("avx2,f16c")]] inline void halves(const std::byte* src, float* dst, int64_t n) {
+  for (int64_t i = 0; i < n; i += 8) {
+    const auto* at = reinterpret_cast<const __m128i*>(src + 2 * i);
+    _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128(at)));
+  }
+}
+
 MOXIE_AVX2 __m256 times(__m256 d, int scale) {
   return _mm256_mul_ps(d, _mm256_set1_ps(static_cast<float>(scale)));
 }

@@ -14,6 +14,17 @@ struct F16 {
   }
 };
 
+void decode(const std::byte* src, float* dst, int64_t n) noexcept {
+#ifndef MOXIE_SCALAR_ONLY
+  if (active_isa() >= Isa::kAvx2) {
+    const int64_t whole = n / 8 * 8;
+    avx2::halves(src, dst, whole);
+    return decode_scalar<F16>(src + 2 * whole, dst + whole, n - whole);
+  }
+#endif
+  decode_scalar<F16>(src, dst, n);
+}
+
 void encode(const float* src, std::byte* dst, int64_t n) noexcept {
   for (int64_t i = 0; i < n; ++i) store(dst + 2 * i, to_float16(src[i]).bits);
 }
@@ -27,7 +38,7 @@ const QuantFormat f16_entry{.summary = "IEEE half precision",
                             .gguf_type = 1,
                             .max_rmse = 0.00023,
                             .is_writable = true,
-                            .decode = decode<F16>,
+                            .decode = decode,
                             .encode = encode};
 
 }  // namespace moxie::quant

@@ -9,37 +9,51 @@ namespace moxie::quant {
 namespace {
 
 constexpr int kTrials = 20;  // steps tried on each side of the full range
+constexpr int kLanes = 4;    // partial sums, so that the loops over a group vectorise
 
-float squared_error(const float* x, int n, int most, Affine fit) {
-  float error = 0;
-  for (int i = 0; i < n; ++i) {
-    const int code = code_of(ratio(x[i] + fit.minimum, fit.scale) + 0.5f, most);
-    const float off = fit.scale * static_cast<float>(code) - fit.minimum - x[i];
-    error += off * off;
-  }
-  return error;
+float total(const float (&lanes)[kLanes]) {
+  return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
 }
 
-// The best scale and minimum for the codes that `guess` gives.
-Affine solve_affine(const float* x, int n, int most, Affine guess) {
-  double codes = 0, squares = 0, values = 0, products = 0;
-  for (int i = 0; i < n; ++i) {
-    const int code = code_of(ratio(x[i] + guess.minimum, guess.scale) + 0.5f, most);
-    codes += code;
-    squares += code * code;
-    values += x[i];
-    products += static_cast<double>(x[i]) * code;
+// Sums over a group of the codes q that round(x * inverse + offset), held to 0..most, gives. A
+// shift is taken off q before summing. n is a multiple of kLanes.
+struct Sums {
+  float q, qq, xq;
+};
+Sums sums_of_codes(const float* x, int n, float inverse, float offset, float most, float shift) {
+  float q[kLanes] = {}, qq[kLanes] = {}, xq[kLanes] = {};
+  for (int i = 0; i < n; i += kLanes) {
+    for (int l = 0; l < kLanes; ++l) {
+      float code = x[i + l] * inverse + offset + 0.5f;
+      code = code > 0 ? code : 0;  // NaN becomes 0
+      code = code < most ? code : most;
+      code = static_cast<float>(static_cast<int>(code)) - shift;
+      q[l] += code;
+      qq[l] += code * code;
+      xq[l] += code * x[i + l];
+    }
   }
-  const double spread = n * squares - codes * codes;
-  if (spread <= 0) return guess;
-  double scale = (n * products - codes * values) / spread;
-  double offset = (values - scale * codes) / n;
+  return {total(q), total(qq), total(xq)};
+}
+
+// The best scale and minimum for given codes, and what they take off the sum of squares.
+struct Solution {
+  Affine fit;
+  double gain;
+};
+Solution solve(const Sums& codes, double sum, int n) {
+  const double spread = static_cast<double>(n) * codes.qq - double{codes.q} * codes.q;
+  if (!(spread > 0)) return {{}, -1};
+  double scale = (static_cast<double>(n) * codes.xq - codes.q * sum) / spread;
+  double offset = (sum - scale * codes.q) / n;
   if (offset > 0) {  // a minimum below zero cannot be stored
     offset = 0;
-    scale = products / squares;
+    scale = double{codes.xq} / codes.qq;
   }
-  if (scale <= 0) return guess;
-  return {static_cast<float>(scale), static_cast<float>(-offset)};
+  if (!(scale > 0)) return {{}, -1};
+  // |x|^2 - |x - (scale q + offset)|^2, both factors being the least squares solution
+  const double gain = scale * codes.xq + offset * sum;
+  return {{static_cast<float>(scale), static_cast<float>(-offset)}, gain};
 }
 
 }  // namespace
@@ -60,17 +74,22 @@ Affine fit_affine(const float* x, int n, int most) {
   const auto [smallest, largest] = std::minmax_element(x, x + n);
   const float low = std::min(*smallest, 0.0f);
   const float range = *largest - low;
+  const auto top = static_cast<float>(most);
   if (!(range > 0) || !std::isfinite(range)) return {0, -low};
-  Affine best{range / static_cast<float>(most), -low};
-  float least = squared_error(x, n, most, best);
+  double sum = 0;
+  for (int i = 0; i < n; ++i) sum += x[i];
+  Affine best{range / top, -low};
+  double gain = -1;
   for (int t = -kTrials; t <= kTrials; ++t) {
-    const float steps = static_cast<float>(most) + 0.1f * static_cast<float>(t);
-    Affine fit{range / steps, -low};
+    Affine fit{range / (top + 0.1f * static_cast<float>(t)), -low};
     for (int turn = 0; turn < 2; ++turn) {
-      fit = solve_affine(x, n, most, fit);
-      const float error = squared_error(x, n, most, fit);
-      if (error < least) {
-        least = error;
+      const float inverse = 1.0f / fit.scale;
+      const Sums codes = sums_of_codes(x, n, inverse, fit.minimum * inverse, top, 0);
+      const Solution found = solve(codes, sum, n);
+      if (found.gain < 0) break;
+      fit = found.fit;
+      if (found.gain > gain) {
+        gain = found.gain;
         best = fit;
       }
     }
@@ -81,20 +100,16 @@ Affine fit_affine(const float* x, int n, int most) {
 float fit_scale(const float* x, int n, int reach) {
   const float most = extreme(x, n);
   if (most == 0 || !std::isfinite(most)) return 0;
+  const auto shift = static_cast<float>(reach);
   float best = 0;
-  double gain = 0;  // sum(x code)^2 / sum(code^2): what the fit takes off the squared error
+  double gain = 0;  // sum(x q)^2 / sum(q^2): what the fit takes off the sum of squares
   for (int t = -kTrials; t <= kTrials; ++t) {
-    const float inverse = -(static_cast<float>(reach) + 0.1f * static_cast<float>(t)) / most;
-    double products = 0, squares = 0;
-    for (int i = 0; i < n; ++i) {
-      const int code =
-          code_of(x[i] * inverse + static_cast<float>(reach) + 0.5f, 2 * reach - 1) - reach;
-      products += static_cast<double>(x[i]) * code;
-      squares += static_cast<double>(code) * code;
-    }
-    if (squares > 0 && products * products > gain * squares) {
-      gain = products * products / squares;
-      best = static_cast<float>(products / squares);
+    const float inverse = -(shift + 0.1f * static_cast<float>(t)) / most;
+    const Sums codes = sums_of_codes(x, n, inverse, shift, 2 * shift - 1, shift);
+    const double found = double{codes.xq} * codes.xq / codes.qq;
+    if (found > gain) {
+      gain = found;
+      best = codes.xq / codes.qq;
     }
   }
   return best;

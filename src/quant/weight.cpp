@@ -115,7 +115,7 @@ void Weight::decode_row(int64_t row, float* out) const {
 Tensor Weight::decode() const {
   Tensor out = Tensor::empty({rows_, cols_}, DType::kF32);
   float* values = out.data<float>();
-  parallel_for(rows_, 16, [&](int64_t begin, int64_t end) {
+  parallel_for(rows_, 1 + 65536 / (cols_ + 1), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) decode_row(r, values + r * cols_);
   });
   return out;

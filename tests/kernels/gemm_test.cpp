@@ -147,8 +147,10 @@ TEST(GemmDecoded, EqualsTheDenseProduct) {
 
 TEST(Micro, EveryTableOfThisCpuEqualsTheScalarOne) {
   std::vector<const Micro*> tables{&kMicroScalar};
+#ifndef MOXIE_SCALAR_ONLY
   if (active_isa() >= Isa::kAvx2) tables.push_back(&kMicroAvx2);
   if (active_isa() >= Isa::kAvx512) tables.push_back(&kMicroAvx512);
+#endif
   const int64_t k = 75;
   const auto x = normals(4 * k, 11);
   const auto w = normals(k, 12);

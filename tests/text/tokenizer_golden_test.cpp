@@ -27,6 +27,7 @@ TEST(TokenizerGolden, IdsEqualLlamaCpp) {
       const auto tokenizer = Tokenizer::from_vocab(vocab, "golden");
       ++tokenizers;
       for (size_t i = 0; i < texts.size(); ++i) {
+        if (test.at("ids").at(i).is_null()) continue;  // llama.cpp departs from the original there
         const auto encoding = tokenizer.encode(
             texts[i], {.add_special = true, .parse_special = test.at("parse_special").get<bool>()});
         EXPECT_EQ(encoding.ids, test.at("ids").at(i).get<std::vector<int32_t>>())

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 
-use minijinja::value::ValueKind;
+use minijinja::value::{DynObject, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
 /// Bytes of the rendered text.
@@ -110,11 +110,17 @@ impl Budget {
 
     /// `value` may be kept in a namespace: it is data, so no cycle can come of it.
     pub fn data(&self, value: &Value) -> Result<(), Error> {
-        if matches!(value.kind(), ValueKind::Plain | ValueKind::Invalid) {
-            return Err(error(format!("a namespace cannot hold a {}", value.kind())));
+        if is_callable(value) || value.kind() == ValueKind::Invalid {
+            return Err(error("a namespace cannot hold a function"));
         }
         self.weigh(value)
     }
+}
+
+/// Functions, and macros, which minijinja shows as mappings.
+pub fn is_callable(value: &Value) -> bool {
+    let of_engine = |object: &DynObject| object.type_name().starts_with("minijinja::vm::");
+    value.kind() == ValueKind::Plain || value.as_object().is_some_and(of_engine)
 }
 
 pub fn is_namespace(value: &Value) -> bool {

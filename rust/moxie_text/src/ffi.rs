@@ -115,8 +115,17 @@ fn panic_message(payload: Box<dyn Any + Send>) -> String {
 pub fn contain<T>(on_panic: Status, body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     static SILENT: Once = Once::new();
     SILENT.call_once(|| std::panic::set_hook(Box::new(|_| {})));
-    catch_unwind(AssertUnwindSafe(body))
-        .unwrap_or_else(|payload| Err(Failure::new(on_panic, panic_message(payload))))
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        let what = if on_panic == Status::Corrupt {
+            "inconsistent data"
+        } else {
+            "a defect"
+        };
+        Err(Failure::new(
+            on_panic,
+            format!("{what}: {}", panic_message(payload)),
+        ))
+    })
 }
 
 /// # Safety

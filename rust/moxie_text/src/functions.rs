@@ -5,7 +5,7 @@ use std::sync::Arc;
 use minijinja::value::ValueKind;
 use minijinja::{functions, tests, Environment, Error, Value};
 
-use crate::budget::{error, pairs, Budget, MAX_RANGE};
+use crate::budget::{error, is_callable, pairs, Budget, MAX_RANGE};
 use crate::call::{add_function, add_test, Call, Callable};
 use crate::operators::{number, Number};
 
@@ -218,8 +218,8 @@ fn test(call: &Call) -> Result<Value, Error> {
         "string" => is_text,
         // Python asks for __iter__ and __getitem__: strings and undefined have both.
         "sequence" | "iterable" => is_text || value.is_undefined() || is_container(value),
-        "mapping" => kind == ValueKind::Map,
-        "callable" => kind == ValueKind::Plain,
+        "mapping" => kind == ValueKind::Map && !is_callable(value),
+        "callable" => is_callable(value),
         "escaped" => false,
         "odd" => integer(value)?.rem_euclid(2) == 1,
         "even" => integer(value)?.rem_euclid(2) == 0,

@@ -28,6 +28,38 @@ pub struct Encoded {
     pub offsets: Vec<i64>,
 }
 
+impl Encoded {
+    /// Adds what encodes text[begin..end]. A strange normalizer of a file can claim more text than
+    /// there is, hence the bounds.
+    fn append(&mut self, encoding: &tokenizers::Encoding, begin: usize, end: usize) {
+        self.ids
+            .extend(encoding.get_ids().iter().map(|&id| id as i32));
+        self.offsets
+            .extend(encoding.get_offsets().iter().flat_map(|&(from, to)| {
+                let to = (begin + to).min(end);
+                [(begin + from).min(to) as i64, to as i64]
+            }));
+    }
+
+    /// Puts around it what the post-processor put around `encoding`.
+    fn frame(&mut self, encoding: &tokenizers::Encoding) {
+        let added = |(id, mask): (&u32, &u32)| (*mask != 0).then_some(*id as i32);
+        let all = || {
+            encoding
+                .get_ids()
+                .iter()
+                .zip(encoding.get_special_tokens_mask())
+        };
+        let front: Vec<i32> = all().map_while(added).collect();
+        let mut back: Vec<i32> = all().rev().map_while(added).collect();
+        back.reverse();
+        self.offsets.splice(0..0, vec![0; 2 * front.len()]);
+        self.offsets.extend(vec![0; 2 * back.len()]);
+        self.ids.splice(0..0, front);
+        self.ids.extend(back);
+    }
+}
+
 #[derive(Deserialize)]
 struct Declared {
     #[serde(default)]
@@ -155,8 +187,8 @@ impl Tokenizer {
         )
     }
 
-    pub fn encode(&self, text: &str, add_special: bool, parse_special: bool) -> Outcome<Encoded> {
-        let plain = !parse_special;
+    /// The crate's own encoding. Special tokens spelled in `text` are plain text when `plain`.
+    fn run(&self, text: &str, add_special: bool, plain: bool) -> Outcome<tokenizers::Encoding> {
         let shared = self
             .inner
             .read()
@@ -172,16 +204,61 @@ impl Tokenizer {
             owned.set_encode_special_tokens(plain);
             owned.encode(text, add_special)
         };
-        let encoding = encoding.map_err(Failure::invalid)?;
-        // A strange normalizer of a file can claim more text than there is.
-        let range = |&(begin, end): &(usize, usize)| {
-            let end = end.min(text.len());
-            [begin.min(end) as i64, end as i64]
+        encoding.map_err(Failure::invalid)
+    }
+
+    /// Where `encoding` took a special token out of the text itself, which some models do (unigram
+    /// models know every token): the places to cut the text so that none is whole.
+    fn cuts(&self, text: &str, encoding: &tokenizers::Encoding) -> Vec<usize> {
+        let added = encoding.get_special_tokens_mask();
+        let spans = encoding
+            .get_ids()
+            .iter()
+            .zip(encoding.get_offsets())
+            .zip(added);
+        spans
+            .filter(|((&id, &(begin, end)), &added)| {
+                added == 0
+                    && end.min(text.len()) > begin
+                    && self.is_special(id as i32)
+                    && self
+                        .token_text(id as i32)
+                        .is_ok_and(|token| token == text[begin..end])
+            })
+            .filter_map(|((_, &(begin, _)), _)| {
+                text[begin..]
+                    .chars()
+                    .next()
+                    .map(|first| begin + first.len_utf8())
+            })
+            .collect()
+    }
+
+    pub fn encode(&self, text: &str, add_special: bool, parse_special: bool) -> Outcome<Encoded> {
+        let encoding = self.run(text, add_special, !parse_special)?;
+        let cuts = if parse_special {
+            vec![]
+        } else {
+            self.cuts(text, &encoding)
         };
-        Ok(Encoded {
-            ids: encoding.get_ids().iter().map(|&id| id as i32).collect(),
-            offsets: encoding.get_offsets().iter().flat_map(range).collect(),
-        })
+        let mut out = Encoded {
+            ids: vec![],
+            offsets: vec![],
+        };
+        if cuts.is_empty() {
+            out.append(&encoding, 0, text.len());
+            return Ok(out);
+        }
+        let mut begin = 0;
+        for end in cuts.into_iter().chain([text.len()]) {
+            // What frames the text cannot be told from the pieces, so pieces go without it.
+            out.append(&self.run(&text[begin..end], false, true)?, begin, end);
+            begin = end;
+        }
+        if add_special {
+            out.frame(&encoding);
+        }
+        Ok(out)
     }
 
     pub fn decode(&self, ids: &[i32], skip_special: bool) -> Outcome<String> {

@@ -103,7 +103,11 @@ std::string zsh_script() {
     if (!first.empty()) text += " \\\n      " + shell_quoted("1:word:(" + join(first, " ") + ")");
     text += " \\\n      '*:file:_files' ;;\n";
   }
-  return text + "  esac\n}\n_moxie \"$@\"\n";
+  // Found through fpath it is the completion itself; sourced, it registers one.
+  return text +
+         "  esac\n}\n"
+         "if [ \"$funcstack[1]\" = \"_moxie\" ]; then _moxie \"$@\"; else compdef _moxie moxie; "
+         "fi\n";
 }
 
 std::string fish_script() {

@@ -66,8 +66,10 @@ int run_verb(const std::vector<std::string>& words) {
 
 int run(const std::vector<std::string>& words) {
   try {
-    if (words.empty() || words[0] == "--help" || words[0] == "-h") {
-      fmt::print("{}", overview(Terminal::of(STDOUT_FILENO)));
+    const Terminal terminal = Terminal::of(STDOUT_FILENO);
+    if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
+      fmt::print("{}",
+                 words.size() < 2 ? overview(terminal) : full_help(verb_named(words[1]), terminal));
       return 0;
     }
     if (words[0] == "--version" || words[0] == "-V") {

@@ -29,7 +29,7 @@ TEST(House, DoctorReportsTheMachine) {
   EXPECT_GT(found["memory_bytes"].get<uint64_t>(), uint64_t{1} << 20);
   EXPECT_EQ(found["moxie"], version());
   EXPECT_TRUE(has(run_moxie({"doctor"}).out, found["cpu"].get<std::string>()));
-  const auto lowered = run_moxie({"doctor", "--json"}, {{"MOXIE_ISA=scalar"}, ""});
+  const auto lowered = run_moxie({"doctor", "--json"}, {{"MOXIE_ISA=scalar"}, "", {}});
   EXPECT_EQ(parse_json(lowered.out, "doctor")["isa"], "scalar");
 }
 

@@ -75,6 +75,7 @@ Ran run_moxie(const std::vector<std::string>& words, const RunOptions& options) 
   const Stopwatch watch;
   const pid_t child = ::fork();
   if (child == 0) become(binary, words, environment, files);
+  if (options.meanwhile) options.meanwhile(child);
   int status = 0;
   ::waitpid(child, &status, 0);
   Ran ran;

@@ -1,5 +1,6 @@
 #pragma once
 // Runs the moxie binary (MOXIE_BINARY) as a user would, in an environment of its own.
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@ struct Ran {
 struct RunOptions {
   std::vector<std::string> environment;  // "NAME=value"
   std::string input;                     // given on standard input
+  std::function<void(int)> meanwhile;    // called with the process id while it runs
 };
 
 // `words` as the shell would pass them. The child sees only PATH, a HOME in `home()`, and what is

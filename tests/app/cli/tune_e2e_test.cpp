@@ -1,7 +1,9 @@
 // The verbs that compute, from words to files, on a tiny model.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <sstream>
 
@@ -89,7 +91,7 @@ TEST(Tune, FlagBeatsEnvironmentBeatsRecipe) {
                          const std::vector<std::string>& environment) {
     std::vector<std::string> words = {"tune", recipe, "--out", fresh("precedence"), "--json"};
     words.insert(words.end(), flags.begin(), flags.end());
-    const auto ran = run_moxie(words, {environment, ""});
+    const auto ran = run_moxie(words, {environment, "", {}});
     EXPECT_EQ(ran.code, 0) << ran.err;
     return parse_json(ran.out, "tune")["steps"].get<int>();
   };
@@ -108,6 +110,58 @@ TEST(Tune, DryRunWritesNothing) {
   const Json plan = parse_json(tune(out, {"--dry-run", "--json"}).out, "plan");
   EXPECT_EQ(plan["samples"].size(), 2u);
   EXPECT_GT(plan["trainable_parameters"].get<int64_t>(), 0);
+}
+
+// Sends the signal once the run has done `lines` steps.
+std::function<void(int)> interrupt_after(const std::string& out, size_t lines) {
+  return [=](int process) {
+    for (int i = 0; i < 2000; ++i) {
+      if (fs::exists(out + "/metrics.jsonl")) {
+        const std::string text = read_file(out + "/metrics.jsonl");
+        if (static_cast<size_t>(std::count(text.begin(), text.end(), '\n')) >= lines) break;
+      }
+      ::usleep(10000);
+    }
+    ::kill(process, SIGINT);
+  };
+}
+
+TEST(Tune, AnInterruptedRunIsSavedAndGoesOn) {
+  const std::vector<std::string> flags = {"--steps", "40", "--samples", "0", "--lr", "1e-3"};
+  const std::string whole = fresh("whole");
+  ASSERT_EQ(tune(whole, flags).code, 0);
+  const std::string out = fresh("interrupted");
+  const auto left = tune(out, flags, {{}, "", interrupt_after(out, 3)});
+  ASSERT_EQ(left.code, 130) << left.err;
+  EXPECT_TRUE(has(left.err, "--resume goes on")) << left.err;
+  EXPECT_EQ(parse_json(run_moxie({"runs", "ls", "--json"}).out, "runs")[0]["status"],
+            "interrupted");
+  auto more = flags;
+  more.emplace_back("--resume");
+  const auto resumed = tune(out, more);
+  ASSERT_EQ(resumed.code, 0) << resumed.err;
+  EXPECT_EQ(read_file(out + "/adapter_model.safetensors"),
+            read_file(whole + "/adapter_model.safetensors"));
+}
+
+TEST(Chat, TurnsFromAScript) {
+  const auto no_template = run_moxie({"chat", kBase}, {{}, "hello\n", {}});
+  EXPECT_EQ(no_template.code, 1);
+  EXPECT_TRUE(has(no_template.err, "template")) << no_template.err;
+
+  const std::string model = fresh("chatty");
+  fs::create_directories(model);
+  for (const auto& file : fs::directory_iterator(kBase)) fs::copy(file.path(), model);
+  write_temporary("chatty/chat_template.jinja",
+                  "{% for m in messages %}{{ m.content }} {% endfor %}");
+  const auto ran =
+      run_moxie({"chat", model, "--max-tokens", "6"},
+                {{}, "turn on\n/adapter " + kAdapter + "\nturn on\n/reset\nturn on\n", {}});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(std::count(ran.out.begin(), ran.out.end(), '\n') >= 3, true) << ran.out;
+  const auto bad = run_moxie({"chat", model}, {{}, "/adapter /nowhere\n", {}});
+  EXPECT_EQ(bad.code, 1);
+  EXPECT_TRUE(has(bad.err, "/nowhere")) << bad.err;
 }
 
 TEST(Tune, MistakesAreNamedBeforeAnythingRuns) {
@@ -164,7 +218,7 @@ TEST(Generate, AnswersWithAndWithoutAnAdapter) {
   EXPECT_NE(first["tokens"], second["tokens"]);
   const auto streamed =
       run_moxie({"generate", kBase, "--prompt", "-", "--raw", "--max-tokens", "12"},
-                {{}, "turn on the lamp in the hall."});
+                {{}, "turn on the lamp in the hall.", {}});
   EXPECT_EQ(streamed.out, first["text"].get<std::string>() + "\n");
 }
 

@@ -38,6 +38,12 @@ TEST(Words, EveryVerbExplainsItself) {
   }
 }
 
+TEST(Words, HelpIsAskedForInSeveralWays) {
+  EXPECT_EQ(run_moxie({"help"}).out, run_moxie({}).out);
+  EXPECT_EQ(run_moxie({"help", "doctor"}).out, run_moxie({"doctor", "-h"}).out);
+  EXPECT_EQ(run_moxie({"help", "doctr"}).code, 2);
+}
+
 TEST(Words, PositionalsNameOptionsAndTheRestIsAList) {
   for (const auto& verb : verbs()) {
     const auto call = verb->create();
@@ -89,15 +95,15 @@ TEST(Words, WrongValuesNameFlagAndLimits) {
 }
 
 TEST(Words, AFlagBeatsItsEnvironmentVariable) {
-  const auto from_environment = run_moxie({"doctor", "--json"}, {{"MOXIE_THREADS=1"}, ""});
+  const auto from_environment = run_moxie({"doctor", "--json"}, {{"MOXIE_THREADS=1"}, "", {}});
   EXPECT_EQ(parse_json(from_environment.out, "doctor")["threads"], 1);
   const auto from_flag =
-      run_moxie({"doctor", "--json", "--threads", "2"}, {{"MOXIE_THREADS=1"}, ""});
+      run_moxie({"doctor", "--json", "--threads", "2"}, {{"MOXIE_THREADS=1"}, "", {}});
   EXPECT_EQ(parse_json(from_flag.out, "doctor")["threads"], 2);
-  const auto wrong = run_moxie({"doctor"}, {{"MOXIE_JSON=perhaps"}, ""});
+  const auto wrong = run_moxie({"doctor"}, {{"MOXIE_JSON=perhaps"}, "", {}});
   EXPECT_EQ(wrong.code, 2);
   EXPECT_TRUE(has(wrong.err, "MOXIE_JSON")) << wrong.err;
-  const auto negated = run_moxie({"version", "--no-json"}, {{"MOXIE_JSON=true"}, ""});
+  const auto negated = run_moxie({"version", "--no-json"}, {{"MOXIE_JSON=true"}, "", {}});
   EXPECT_EQ(negated.out.rfind("moxie ", 0), 0u) << negated.out;
 }
 

@@ -37,8 +37,10 @@ def byte_level_vocabulary():
     trainer = trainers.BpeTrainer(vocab_size=520, special_tokens=special, show_progress=False,
                                   max_token_length=12,
                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
-    # Words, pairs of words and white space: merges that cross what the rules cut are wanted.
-    words = [w for text in TEXTS for w in re.findall(r"\S+\s\S+|\s+|\S+", text)]
+    # Words, pairs of words and white space: merges that cross what the rules cut are wanted. No
+    # merge may spell </s>: llama.cpp takes a token of that text for special.
+    words = [w for text in TEXTS if "</s>" not in text
+             for w in re.findall(r"\S+\s\S+|\s+|\S+", text)]
     tokenizer.train_from_iterator(words * 3, trainer)
     saved = json.loads(tokenizer.to_str())["model"]
     tokens = sorted(saved["vocab"], key=saved["vocab"].get) + ["<|user|>", ""]
@@ -101,12 +103,22 @@ def write_gguf(path, vocab, settings):
     writer.close()
 
 
+# Where llama.cpp's matcher approximates the published rule (combining marks), or takes a byte token
+# for the text that spells it: text numbers left out.
+MARKS = {6}
+LEFT_OUT = {**{pre: MARKS for pre in ("tekken", "gpt-4o", "llama4", "kanana2", "talkie",
+                                      "minimax-m2")}, "t5": {10}}
+
+
 def ids(vocab, settings, parse_special):
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "vocab.gguf"
         write_gguf(path, vocab, settings)
         model = Llama(str(path), vocab_only=True, verbose=False)
-        return [model.tokenize(t.encode(), add_bos=True, special=parse_special) for t in TEXTS]
+        left_out = LEFT_OUT.get(settings.get("pre", vocab["model"]), set())
+        return [None if i in left_out else
+                model.tokenize(t.encode(), add_bos=True, special=parse_special)
+                for i, t in enumerate(TEXTS)]
 
 
 def main():
