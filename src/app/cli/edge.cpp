@@ -68,8 +68,9 @@ int run(const std::vector<std::string>& words) {
   try {
     const Terminal terminal = Terminal::of(STDOUT_FILENO);
     if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
-      fmt::print("{}",
-                 words.size() < 2 ? overview(terminal) : full_help(verb_named(words[1]), terminal));
+      fmt::print("{}", words.size() < 2
+                           ? overview(terminal)
+                           : full_help(require_row(verbs(), "verb", words[1]), terminal));
       return 0;
     }
     if (words[0] == "--version" || words[0] == "-V") {
