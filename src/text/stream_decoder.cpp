@@ -7,8 +7,9 @@ namespace moxie::text {
 namespace {
 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
-// A character has at most four bytes: whatever is still broken after that many ids is garbage.
-constexpr size_t kMostPending = 4;
+// Tokens may straddle characters, so that a run of them ends in half a character each time; what is
+// still broken after so many ids is garbage and is shown as such.
+constexpr size_t kMostPending = 64;
 
 }  // namespace
 

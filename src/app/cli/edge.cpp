@@ -35,22 +35,24 @@ void print_error(const std::string& text) {
   fmt::print(stderr, "{} {}\n", terminal.paint("1;31", "error:"), printable(text));
 }
 
+const Named<Verb>& verb_named(const std::string& word) {
+  if (const auto* verb = find_row(verbs(), word)) return *verb;
+  throw UsageError(
+      ErrorCode::kInvalidArgument, "moxie",
+      fmt::format("there is no verb '{}'{}", word, suggestion(word, names_of(verbs()))));
+}
+
 int run_verb(const std::vector<std::string>& words) {
   Context context{{}, Terminal::of(STDOUT_FILENO), Terminal::of(STDERR_FILENO)};
-  const auto* verb = find_row(verbs(), words[0]);
-  if (verb == nullptr) {
-    throw UsageError(
-        ErrorCode::kInvalidArgument, "moxie",
-        fmt::format("there is no verb '{}'{}", words[0], suggestion(words[0], names_of(verbs()))));
-  }
-  const auto call = (*verb)->create();
+  const auto& verb = verb_named(words[0]);
+  const auto call = verb->create();
   const std::vector<std::string> rest(words.begin() + 1, words.end());
-  switch (parse(*verb, *call, context.globals, rest)) {
+  switch (parse(verb, *call, context.globals, rest)) {
     case Outcome::kHelp:
-      fmt::print("{}", full_help(*verb, context.out));
+      fmt::print("{}", full_help(verb, context.out));
       return 0;
     case Outcome::kShortHelp:
-      fmt::print(stderr, "{}", short_help(*verb, context.err));
+      fmt::print(stderr, "{}", short_help(verb, context.err));
       return kUsage;
     case Outcome::kRun:
       break;
@@ -68,9 +70,8 @@ int run(const std::vector<std::string>& words) {
   try {
     const Terminal terminal = Terminal::of(STDOUT_FILENO);
     if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
-      fmt::print("{}", words.size() < 2
-                           ? overview(terminal)
-                           : full_help(require_row(verbs(), "verb", words[1]), terminal));
+      fmt::print("{}",
+                 words.size() < 2 ? overview(terminal) : full_help(verb_named(words[1]), terminal));
       return 0;
     }
     if (words[0] == "--version" || words[0] == "-V") {
