@@ -60,7 +60,7 @@ int run_verb(const std::vector<std::string>& words) {
   set_up_log(context.globals);
   if (context.globals.threads > 0) set_thread_count(static_cast<int>(context.globals.threads));
   call->run(context);
-  if (std::fflush(stdout) != 0) fail(ErrorCode::kIo, verb->name, "cannot write to standard output");
+  if (std::fflush(stdout) != 0) fail(ErrorCode::kIo, verb.name, "cannot write to standard output");
   return 0;
 }
 
