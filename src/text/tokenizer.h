@@ -70,8 +70,12 @@ class StreamDecoder {
   std::string flush();
 
  private:
+  std::string text_from(size_t first) const;
+  std::string hand_out(std::string text);
+
   const Tokenizer* tokenizer_;
   std::vector<int32_t> ids_;
+  std::string given_;  // what has been handed out of the text of ids_[prefix_..]
   size_t prefix_ = 0, read_ = 0;
 };
 

@@ -115,6 +115,25 @@ TEST(StreamDecoder, NeverEmitsHalfACharacter) {
   EXPECT_EQ(decoder.flush(), "");
 }
 
+// Byte tokens that never make a character neither stop the stream nor take back what was given.
+TEST(StreamDecoder, GoesOnAfterBrokenBytes) {
+  const Json file = golden("tokenizers.json");
+  const auto tokenizer = Tokenizer::from_vocab(vocab_of(file.at("vocabs").at("bpe")), "test");
+  const int32_t lead = *tokenizer.token_id("<0xE8>");
+  const int32_t second = *tokenizer.token_id("<0xAA>");
+  const int32_t third = *tokenizer.token_id("<0x9E>");
+  StreamDecoder decoder(tokenizer);
+  std::string streamed;
+  for (const int32_t id : {lead, second, third, lead, second, third}) streamed += decoder.push(id);
+  EXPECT_EQ(streamed, "\xE8\xAA\x9E\xE8\xAA\x9E");
+  for (int i = 0; i < 40; ++i) streamed += decoder.push(lead);
+  const auto ids = tokenizer.encode("Hello", {.add_special = false}).ids;
+  for (const int32_t id : ids) streamed += decoder.push(id);
+  streamed += decoder.flush();
+  EXPECT_TRUE(streamed.ends_with("Hello")) << streamed;
+  EXPECT_NE(streamed.find("\xEF\xBF\xBD"), std::string::npos);
+}
+
 TEST(StreamDecoder, FlushGivesWhatIsLeft) {
   const auto tokenizer = Tokenizer::from_vocab(byte_vocab(), "test");
   const auto ids = tokenizer.encode("\xF0\x9F\x90\xB8").ids;
