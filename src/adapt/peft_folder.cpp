@@ -2,6 +2,7 @@
 // base_model.model.<module>.<key> (PEFT, utils/save_and_load.py).
 #include <algorithm>
 #include <set>
+#include <string_view>
 
 #include "adapt/attachment.h"
 #include "base/files.h"
@@ -21,10 +22,18 @@ Json target_modules(const std::vector<Target>& sites) {
   return names;
 }
 
+// PEFT puts a copy of the base's matrix beside a LoRA on an embedding (save_embedding_layers).
+constexpr std::string_view kBaseCopy = ".base_layer.weight";
+
+bool is_base_copy(const std::string& name) {
+  return name.starts_with(kPrefix) && name.ends_with(kBaseCopy);
+}
+
 // Names that the file's tensors attach to: what stands between the prefix and the method's own key.
 std::vector<std::string> modules_in(const io::Safetensors& file, const std::string& where) {
   std::vector<std::string> modules;
   for (const auto& tensor : file.tensors()) {
+    if (is_base_copy(tensor.name)) continue;  // check_base_copies() looks at these
     const size_t at = tensor.name.find(".lora_");
     if (!tensor.name.starts_with(kPrefix) || at == std::string::npos) {
       fail(ErrorCode::kUnsupported, where,
@@ -38,6 +47,40 @@ std::vector<std::string> modules_in(const io::Safetensors& file, const std::stri
   }
   if (modules.empty()) fail(ErrorCode::kCorruptData, where, "the adapter holds no tensors");
   return modules;
+}
+
+// A copy that says what the base says is not needed; any other would change the base, which an
+// adapter here does not do.
+void check_base_copies(nn::Decoder& decoder, const io::Safetensors& file,
+                       const std::vector<Target>& sites, const std::string& where) {
+  constexpr double kRounding = 1e-2;  // a copy may be stored in bf16
+  for (const auto& stored : file.tensors()) {
+    if (!is_base_copy(stored.name)) continue;
+    const nn::Matrix* base = nullptr;
+    for (const Target& target : sites) {
+      if (kPrefix + target.module + std::string(kBaseCopy) != stored.name) continue;
+      for (const nn::Matrix* matrix : decoder.matrices()) {
+        if (matrix->name() == target.site->name) base = matrix;
+      }
+    }
+    double difference = 0, size = 0;
+    if (base != nullptr && stored.dims == std::vector<int64_t>{base->rows(), base->cols()}) {
+      const Tensor ours = base->decode(), theirs = stored.as_f32();
+      for (int64_t i = 0; i < ours.count(); ++i) {
+        const double a = ours.data<float>()[i], b = theirs.data<float>()[i];
+        difference += (a - b) * (a - b);
+        size += a * a;
+      }
+    } else {
+      difference = 1;
+    }
+    if (!(difference <= kRounding * kRounding * size)) {
+      fail(ErrorCode::kUnsupported, where,
+           "'{}' is not the matrix of this base model: the adapter was trained on another base or "
+           "also changed it; merge it into its own base with PEFT and use the result",
+           stored.name);
+    }
+  }
 }
 
 void copy_into(nn::Param& param, const io::StoredTensor* stored, const std::string& name,
@@ -123,6 +166,7 @@ std::unique_ptr<Attachment> Attachment::load(models::Model& model, const fs::pat
            module);
     }
   }
+  check_base_copies(*model.decoder, *file, sites, where);
   std::unique_ptr<Attachment> made(
       new Attachment(*model.decoder, std::string(row->name), std::move(method), targets));
   made->base_name_ = model.path.string();

@@ -8,7 +8,12 @@
 namespace moxie::io {
 namespace {
 
-constexpr size_t kMaxRank = 64;
+// Far above any real file; with them what is decoded stays below a constant, whatever the text
+// says.
+constexpr size_t kMaxRank = 16;
+constexpr size_t kMaxTensors = size_t{1} << 18;
+constexpr size_t kMaxMetadata = size_t{1} << 16;
+constexpr size_t kMaxIndexed = size_t{1} << 20;  // of all shards of a checkpoint
 
 // Refuses every event with the reason that fits the place; a reader overrides what it expects.
 class StrictReader : public nlohmann::json_sax<Json> {
@@ -31,6 +36,10 @@ class StrictReader : public nlohmann::json_sax<Json> {
   }
 
  protected:
+  void check_count(size_t count, size_t most, std::string_view what) const {
+    if (count < most) return;
+    fail(ErrorCode::kCorruptData, where_, "it lists more than {} {}", most, what);
+  }
   [[noreturn]] void unexpected(std::string_view what) const {
     fail(ErrorCode::kCorruptData, where_, "its JSON has {} {}, where the format allows none", what,
          place());
@@ -74,12 +83,14 @@ class HeaderReader : public StrictReader {
 
   bool key(string_t& text) override {
     if (state_ == State::kTop) {
+      check_count(names_.size(), kMaxTensors, "tensors");
       if (!names_.insert(text).second) {
         fail(ErrorCode::kCorruptData, where_, "the tensor '{}' stands twice", text);
       }
       name_ = text;
       name_is_set_ = true;
     } else if (state_ == State::kMetadata) {
+      check_count(header.metadata.size(), kMaxMetadata, "metadata entries");
       if (header.metadata.contains(text)) {
         fail(ErrorCode::kCorruptData, where_, "the metadata key '{}' stands twice", text);
       }
@@ -172,6 +183,7 @@ class IndexReader : public StrictReader {
   bool number_float(number_float_t, const string_t&) override { return scalar("a number"); }
   bool string(string_t& text) override {
     if (!inside_) return true;
+    check_count(weight_map.size(), kMaxIndexed, "tensors");
     weight_map.emplace(key_, text);
     return true;
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "quant/codec.h"
 
@@ -9,10 +10,13 @@ namespace moxie::quant {
 namespace {
 
 constexpr int kTrials = 20;  // steps tried on each side of the full range
-constexpr int kLanes = 4;    // partial sums, so that the loops over a group vectorise
+constexpr int kLanes = 4;
 
-float total(const float (&lanes)[kLanes]) {
-  return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
+using Floats [[gnu::vector_size(4 * kLanes)]] = float;
+using Ints [[gnu::vector_size(4 * kLanes)]] = int32_t;
+
+float total(Floats v) {
+  return (v[0] + v[2]) + (v[1] + v[3]);
 }
 
 // Sums over a group of the codes q that round(x * inverse + offset), held to 0..most, gives. A
@@ -21,17 +25,18 @@ struct Sums {
   float q, qq, xq;
 };
 Sums sums_of_codes(const float* x, int n, float inverse, float offset, float most, float shift) {
-  float q[kLanes] = {}, qq[kLanes] = {}, xq[kLanes] = {};
+  const Floats zero = {};
+  Floats q = {}, qq = {}, xq = {};
   for (int i = 0; i < n; i += kLanes) {
-    for (int l = 0; l < kLanes; ++l) {
-      float code = x[i + l] * inverse + offset + 0.5f;
-      code = code > 0 ? code : 0;  // NaN becomes 0
-      code = code < most ? code : most;
-      code = static_cast<float>(static_cast<int>(code)) - shift;
-      q[l] += code;
-      qq[l] += code * code;
-      xq[l] += code * x[i + l];
-    }
+    Floats value;
+    std::memcpy(&value, x + i, sizeof(value));
+    Floats code = value * inverse + (offset + 0.5f);
+    code = code > zero ? code : zero;  // NaN becomes 0
+    code = code < zero + most ? code : zero + most;
+    code = __builtin_convertvector(__builtin_convertvector(code, Ints), Floats) - shift;
+    q += code;
+    qq += code * code;
+    xq += code * value;
   }
   return {total(q), total(qq), total(xq)};
 }

@@ -11,6 +11,7 @@
 #include "adapt/attachment.h"
 #include "base/files.h"
 #include "base/threads.h"
+#include "io/safetensors.h"
 #include "ops/tape.h"
 
 namespace moxie::adapt {
@@ -250,6 +251,21 @@ class HostileAdapters : public testing::Test {
   models::Model model_;
   Json config_;
 };
+
+// PEFT writes a copy of the embedding beside a LoRA on it.
+TEST_F(HostileAdapters, ACopyOfTheBaseIsTakenOnlyWhenItIsOne) {
+  attach(model_, methods()[0], {"embed_tokens"})->save(folder_.path());
+  const auto file = io::Safetensors::open(folder_.path() / "adapter_model.safetensors");
+  std::vector<io::NamedTensor> tensors;
+  for (const auto& stored : file->tensors()) tensors.push_back({stored.name, stored.as_f32()});
+  Tensor copy = model_.decoder->matrices().front()->decode();
+  tensors.push_back({"base_model.model.model.embed_tokens.base_layer.weight", copy});
+  io::write_safetensors(folder_.path() / "adapter_model.safetensors", tensors);
+  EXPECT_EQ(load_error(), "");
+  copy.data<float>()[5] += 4;
+  io::write_safetensors(folder_.path() / "adapter_model.safetensors", tensors);
+  EXPECT_NE(load_error().find("is not the matrix of this base model"), std::string::npos);
+}
 
 TEST_F(HostileAdapters, AnotherRankThanTheTensors) {
   config_["r"] = 3;

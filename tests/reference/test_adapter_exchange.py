@@ -24,7 +24,6 @@ VARIANTS = {
     "all_linear": {"target_modules": "all-linear"},
     "some_layers": {"layers_to_transform": [1]},
     "embedding": {"target_modules": ["embed_tokens", "q_proj"]},
-    "head": {"target_modules": ["lm_head", "down_proj"]},
 }
 
 
@@ -38,6 +37,13 @@ def test_theirs_is_read_here(moxie, tmp_path, variant):
     reference = models.logits(model, IDS)
     assert relative(models.logits(models.load_hf(UNTIED), IDS), reference) > 0.05
     assert_logits(moxie.logits(UNTIED, IDS, "--adapter", tmp_path / "adapter"), reference)
+
+
+def test_an_adapter_on_the_head_is_refused_by_name(moxie, tmp_path):
+    """The output projection is not a site (its product is fused with the loss): said, never dropped."""
+    init_adapter(models.load_hf(UNTIED), tmp_path / "adapter", target_modules=["lm_head", "down_proj"])
+    with pytest.raises(AssertionError, match="lm_head"):
+        moxie.logits(UNTIED, IDS, "--adapter", tmp_path / "adapter")
 
 
 def tuned(moxie, base, data, out, *flags):
