@@ -36,7 +36,7 @@ Moxie's setup knows Debian and Ubuntu. On another system install these yourself 
            fmt spdlog cpp-httplib sqlite curl openssl gtest benchmark rust python-pip
   macOS and Windows are not supported; a Linux container or WSL2 with Debian or Ubuntu works.
 
-Needed: a C++20 compiler (GCC 11 or Clang 14), CMake 3.25, Rust 1.85, Linux on x86-64 or arm64.
+Needed: a C++20 compiler (GCC 11 or Clang 14), CMake 3.25, Rust 1.85, Linux on x86-64.
 TEXT
 }
 

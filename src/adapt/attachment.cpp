@@ -57,6 +57,9 @@ void Attachment::merge(models::Model& model) {
   if (entry.not_mergeable != nullptr) {
     fail(ErrorCode::kUnsupported, method_name_, "cannot be merged: {}", entry.not_mergeable);
   }
+  for (const auto& adapter : adapters_) {
+    if (adapter->site_name() == "head") model.decoder->untie();
+  }
   std::map<std::string, nn::Matrix*> by_name;
   for (nn::Matrix* matrix : model.decoder->matrices()) by_name[matrix->name()] = matrix;
   const auto& config = model.decoder->config();

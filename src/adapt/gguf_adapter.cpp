@@ -52,6 +52,11 @@ void save_gguf_adapter(const Attachment& attachment, const models::Model& model,
            "otherwise; export it as peft, or merge it",
            adapter->site_name());
     }
+    if (adapter->site_name() == "head" && config.ties_embeddings) {
+      fail(ErrorCode::kUnsupported, "export",
+           "the output projection is tied to the embedding, and a GGUF adapter cannot change only "
+           "the first; export it as peft, or merge it");
+    }
     const std::string name = models::gguf_tensor_name(config, adapter->site_name()) + ".weight";
     const bool is_permuted =
         architecture.gguf_permutes_qk && models::is_rotary(adapter->site_name());

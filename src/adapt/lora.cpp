@@ -35,6 +35,8 @@ struct LoraOptions {
   }
 };
 
+constexpr size_t kMostPatterns = 256;  // of a PEFT folder
+
 uint64_t stream_of(const std::string& name) {  // FNV-1a: a stable number for a site's random stream
   uint64_t hash = 14695981039346656037u;
   for (const unsigned char c : name) hash = (hash ^ c) * 1099511628211u;
@@ -195,7 +197,12 @@ class Lora : public Method {
                                                         {"rank_pattern", "rank_pattern"},
                                                         {"alpha_pattern", "alpha_pattern"}};
     for (const auto& [peft, name] : keys) {
-      if (config.contains(peft) && !config.at(peft).is_null()) mine[name] = config.at(peft);
+      if (!config.contains(peft) || config.at(peft).is_null()) continue;
+      if (config.at(peft).is_object() && config.at(peft).size() > kMostPatterns) {
+        fail(ErrorCode::kUnsupported, where, "{} has {} patterns; {} are allowed", peft,
+             config.at(peft).size(), kMostPatterns);
+      }
+      mine[name] = config.at(peft);
     }
     set_options(options(), mine, where);
   }

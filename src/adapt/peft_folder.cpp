@@ -60,7 +60,8 @@ void check_base_copies(nn::Decoder& decoder, const io::Safetensors& file,
     for (const Target& target : sites) {
       if (kPrefix + target.module + std::string(kBaseCopy) != stored.name) continue;
       for (const nn::Matrix* matrix : decoder.matrices()) {
-        if (matrix->name() == target.site->name) base = matrix;
+        const bool is_tied = decoder.config().ties_embeddings && target.site->name == "head";
+        if (matrix->name() == (is_tied ? "embed" : target.site->name)) base = matrix;
       }
     }
     double difference = 0, size = 0;

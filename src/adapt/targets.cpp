@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
 #include <regex>
 #include <set>
 
@@ -22,13 +23,24 @@ bool ends_at_dot(const std::string& module, const std::string& suffix) {
                               module[module.size() - suffix.size() - 1] == '.');
 }
 
-std::regex compile(const std::string& pattern) {
+// Patterns come with adapters, from strangers: where the library can, match in polynomial time
+// (no back references then) instead of by backtracking.
+constexpr auto kSyntax = std::regex::ECMAScript
+#ifdef __GLIBCXX__
+                         | std::regex_constants::__polynomial
+#endif
+    ;
+
+const std::regex& compiled(const std::string& pattern) {
+  thread_local std::map<std::string, std::regex> known;  // each pattern meets every module
+  if (const auto at = known.find(pattern); at != known.end()) return at->second;
+  if (known.size() >= 512) known.clear();
   if (pattern.size() > 1000) {
     fail(ErrorCode::kInvalidArgument, "targets", "the pattern has {} characters; 1000 are allowed",
          pattern.size());
   }
   try {
-    return std::regex(pattern, std::regex::ECMAScript);
+    return known.emplace(pattern, std::regex(pattern, kSyntax)).first->second;
   } catch (const std::regex_error& error) {
     fail(ErrorCode::kInvalidArgument, "targets", "'{}' is no regular expression: {}", pattern,
          error.what());
@@ -59,7 +71,9 @@ std::set<int64_t> parse_layers(const std::vector<std::string>& ranges, int64_t c
 
 bool is_picked(const std::vector<std::string>& patterns, const Target& target) {
   return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
-    if (pattern == "all-linear") return target.site->kind == nn::SiteKind::kLinear;
+    if (pattern == "all-linear") {  // but the output projection, as PEFT has it
+      return target.site->kind == nn::SiteKind::kLinear && target.site->layer >= 0;
+    }
     return matches_module(pattern, target.module) || pattern == target.site->name;
   });
 }
@@ -68,7 +82,7 @@ bool is_picked(const std::vector<std::string>& patterns, const Target& target) {
 
 bool matches_module(const std::string& pattern, const std::string& module) {
   if (is_plain(pattern)) return ends_at_dot(module, pattern);
-  return std::regex_match(module, compile(pattern));
+  return std::regex_match(module, compiled(pattern));
 }
 
 std::vector<Target> select_targets(nn::Decoder& decoder, const TargetOptions& options,

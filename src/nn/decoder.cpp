@@ -3,6 +3,10 @@
 #include <algorithm>
 
 #include "nn/block.h"
+#include "ops/add.h"
+#include "ops/gather_rows.h"
+#include "ops/logit_loss.h"
+#include "ops/logit_rows.h"
 #include "ops/rms_norm.h"
 #include "ops/scale.h"
 
@@ -49,6 +53,7 @@ Decoder::Decoder(DecoderConfig config, const WeightSource& source) : config_(std
   final_norm_.value = source.vector("final_norm", config_.hidden);
   final_norm_.is_trainable = false;
   final_norm_.decays = false;
+  head_site_ = {"head", SiteKind::kLinear, config_.hidden, config_.vocab, -1, {}};
   if (!config_.ties_embeddings)
     head_ = Matrix("head", source.matrix("head", config_.vocab, config_.hidden));
 }
@@ -93,19 +98,57 @@ Tensor Decoder::forward(const Batch& batch, const ForwardOptions& options) const
                        config_.norm_shift);
 }
 
-Tensor Decoder::loss(const Tensor& hidden, std::vector<int64_t> labels) const {
+Tensor Decoder::loss(const Tensor& hidden, std::vector<int64_t> labels,
+                     const ForwardOptions& options) const {
   const Matrix& projection = head();
+  const bool learns = std::any_of(labels.begin(), labels.end(), [](int64_t l) { return l >= 0; });
+  if (!head_site_.taps.empty() && learns) return adapted_loss(hidden, labels, options);
   if (projection.is_frozen())
     return ops::cross_entropy(hidden, projection.frozen(), std::move(labels), logit_options());
   return ops::cross_entropy(hidden, use(*projection.param()), std::move(labels), logit_options());
 }
 
+// The head with what is attached to it, a block of labelled rows at a time: each block's logits are
+// made again in the backward, so no more than one block of them exists.
+Tensor Decoder::adapted_loss(const Tensor& hidden, const std::vector<int64_t>& labels,
+                             const ForwardOptions& options) const {
+  std::vector<int64_t> rows;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    if (labels[i] >= 0) rows.push_back(static_cast<int64_t>(i));
+  }
+  const auto block = static_cast<size_t>(ops::logit_rows_a_block(config_.vocab, sizeof(float)));
+  Tensor total;
+  for (size_t first = 0; first < rows.size(); first += block) {
+    const std::vector<int64_t> ids(
+        rows.begin() + static_cast<std::ptrdiff_t>(first),
+        rows.begin() + static_cast<std::ptrdiff_t>(std::min(rows.size(), first + block)));
+    std::vector<int64_t> wanted;
+    for (const int64_t row : ids) wanted.push_back(labels[static_cast<size_t>(row)]);
+    // Each block drops other elements: a seed of its own.
+    const uint64_t seed = options.dropout_seed + first * 0x9E3779B97F4A7C15u;
+    const auto segment = [this, ids, wanted, seed,
+                          trains = options.is_training](const std::vector<Tensor>& in) {
+      const Tensor x = ops::gather_rows(in[0], ids);
+      const Tensor y = head_site_.run_taps(x, head().apply(x), {nullptr, trains, seed});
+      return ops::logit_loss(y, wanted, logit_options());
+    };
+    ops::Tape* tape = ops::Tape::active();
+    Tensor part = tape != nullptr ? tape->recompute({hidden}, segment) : segment({hidden});
+    total = total.defined() ? ops::add(total, part) : part;
+  }
+  return total;
+}
+
 void Decoder::for_logit_blocks(const Tensor& hidden,
                                const std::function<void(int64_t, const Tensor&)>& visit) const {
   const Matrix& projection = head();
+  std::function<Tensor(const Tensor&, Tensor)> adapt;
+  if (!head_site_.taps.empty()) {
+    adapt = [this](const Tensor& x, Tensor y) { return head_site_.run_taps(x, std::move(y), {}); };
+  }
   ops::for_logit_blocks(hidden, projection.frozen(),
                         projection.is_frozen() ? Tensor() : projection.param()->value,
-                        logit_options(), visit);
+                        logit_options(), visit, adapt);
 }
 
 Tensor Decoder::logits(const Tensor& hidden) const {
@@ -123,6 +166,7 @@ std::vector<Site*> Decoder::sites() {
     list.push_back(&block->attn_stream);
     list.push_back(&block->mlp_stream);
   }
+  list.push_back(&head_site_);
   return list;
 }
 
@@ -156,6 +200,13 @@ ParamList Decoder::params() {
 void Decoder::make_trainable() {
   for (Matrix* matrix : matrices()) matrix->make_trainable();
   for (Param* param : vectors()) param->is_trainable = true;
+}
+
+void Decoder::untie() {
+  if (!config_.ties_embeddings) return;
+  MOXIE_ASSERT(embed_.is_frozen());
+  head_ = Matrix("head", embed_.frozen());
+  config_.ties_embeddings = false;
 }
 
 void Decoder::set_compute(quant::Compute compute) {

@@ -7,8 +7,8 @@
 // Names (those of GGUF are mapped to them in models/): embed, head, final_norm, layers.N.
 //   {attn_norm, attn_post_norm, mlp_norm, mlp_post_norm, attn.q_norm, attn.k_norm}         vectors
 //   {attn.q, attn.k, attn.v, attn.o, attn.qkv, mlp.gate, mlp.up, mlp.down, mlp.gate_up} matrices
-//   and <matrix>.bias. Sites have the names of their matrices; streams are layers.N.attn,
-//   layers.N.mlp.
+//   and <matrix>.bias. Sites have the names of their matrices (a tied head too has one);
+//   streams are layers.N.attn, layers.N.mlp.
 #include <functional>
 #include <memory>
 #include <string>
@@ -83,7 +83,8 @@ class Decoder {
   Tensor forward(const Batch& batch, const ForwardOptions& options = {}) const;
   // Summed cross-entropy over rows with a label (>= 0), and logits of the given hidden rows [n,
   // vocab].
-  Tensor loss(const Tensor& hidden, std::vector<int64_t> labels) const;
+  Tensor loss(const Tensor& hidden, std::vector<int64_t> labels,
+              const ForwardOptions& options = {}) const;
   Tensor logits(const Tensor& hidden) const;
   void for_logit_blocks(const Tensor& hidden,
                         const std::function<void(int64_t, const Tensor&)>& visit) const;
@@ -93,6 +94,7 @@ class Decoder {
   std::vector<Param*> vectors();    // norms and biases
   ParamList params();               // what is a Param now: trainable matrices and vectors
   void make_trainable();            // everything, for full fine-tuning
+  void untie();                     // a frozen head of its own with the embedding's values
   void set_compute(quant::Compute compute);
   void set_dtype(DType dtype) { dtype_ = dtype; }  // of activations: f32, or f64 for tests
   void widen();                                    // params and activations in f64, for tests
@@ -101,10 +103,12 @@ class Decoder {
  private:
   ops::LogitOptions logit_options() const { return {config_.logit_scale, config_.logit_softcap}; }
   const Matrix& head() const { return config_.ties_embeddings ? embed_ : head_; }
+  Tensor adapted_loss(const Tensor& hidden, const std::vector<int64_t>& labels,
+                      const ForwardOptions& options) const;
   DecoderConfig config_;
   DType dtype_ = DType::kF32;
   Matrix embed_, head_;
-  Site embed_site_;
+  Site embed_site_, head_site_;
   std::vector<std::unique_ptr<Block>> blocks_;
   Param final_norm_;
 };

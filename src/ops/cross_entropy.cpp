@@ -3,12 +3,11 @@
 #include "ops/cross_entropy.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/threads.h"
 #include "kernels/gemm.h"
-#include "kernels/rowwise.h"
 #include "ops/checks.h"
+#include "ops/logit_rows.h"
 
 namespace moxie::ops {
 namespace {
@@ -43,43 +42,6 @@ struct Head {  // the output projection, frozen or trainable
   }
 };
 
-template <class T>
-void apply_options(const LogitOptions& options, T* row, int64_t vocab) {
-  const auto& rows = kernels::row_kernels<T>();
-  if (options.scale != 1) rows.scale(static_cast<T>(options.scale), row, vocab);
-  if (options.softcap != 0) rows.softcap(row, static_cast<T>(options.softcap), row, vocab);
-}
-
-// Loss of one row; with `gradient` the row becomes d loss / d (unscaled logits).
-template <class T>
-double visit_row(const LogitOptions& options, T* row, int64_t vocab, int64_t label, bool gradient) {
-  const auto& rows = kernels::row_kernels<T>();
-  apply_options(options, row, vocab);
-  const T top = rows.max(row, vocab);
-  const T chosen = row[label];
-  std::vector<T> capped;  // the cap's slope needs the logits after exp has overwritten them
-  if (gradient && options.softcap != 0) capped.assign(row, row + vocab);
-  double total = 0;  // in pieces: a sum over a large vocabulary in f32 loses digits
-  for (int64_t begin = 0; begin < vocab; begin += 4096) {
-    const int64_t count = std::min<int64_t>(4096, vocab - begin);
-    total += static_cast<double>(rows.exp_sum(row + begin, top, row + begin, count));
-  }
-  if (gradient) {
-    rows.scale(static_cast<T>(options.scale / total), row, vocab);
-    row[label] -= static_cast<T>(options.scale);
-    for (size_t j = 0; j < capped.size(); ++j) {
-      const T share = capped[j] / static_cast<T>(options.softcap);
-      row[j] *= T{1} - share * share;
-    }
-  }
-  return std::log(total) + static_cast<double>(top - chosen);
-}
-
-int64_t rows_a_block(int64_t vocab, size_t element) {
-  return std::max<int64_t>(
-      8, kLogitBytes / static_cast<int64_t>(element) / std::max<int64_t>(1, vocab));
-}
-
 struct Visit {  // one pass over the labelled rows
   double loss = 0;
   Tensor dh, dw;
@@ -98,7 +60,7 @@ Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attrib
   if (wants_h) result.dh = Tensor::zeros(hidden.shape(), hidden.dtype());
   if (wants_w) result.dw = Tensor::zeros({vocab, d}, hidden.dtype());
   const int64_t count = static_cast<int64_t>(rows.size());
-  const int64_t block = std::min(count, rows_a_block(vocab, sizeof(T)));
+  const int64_t block = std::min(count, logit_rows_a_block(vocab, sizeof(T)));
   if (count == 0) return result;
   Tensor logits = Tensor::empty({block, vocab}, hidden.dtype());
   Tensor picked = Tensor::empty({block, d}, hidden.dtype());
@@ -219,17 +181,19 @@ Tensor cross_entropy(const Tensor& hidden, const Tensor& head, std::vector<int64
 
 void for_logit_blocks(const Tensor& hidden, const quant::Weight& frozen, const Tensor& trainable,
                       LogitOptions options,
-                      const std::function<void(int64_t, const Tensor&)>& visit) {
+                      const std::function<void(int64_t, const Tensor&)>& visit,
+                      const std::function<Tensor(const Tensor&, Tensor)>& adapt) {
   const Head head{frozen, trainable};
   const int64_t vocab = head.vocab();
   dispatch_float(hidden.dtype(), "logits", [&](auto zero) {
     using T = decltype(zero);
     const int64_t block =
-        std::max<int64_t>(1, std::min(hidden.rows(), rows_a_block(vocab, sizeof(T))));
+        std::max<int64_t>(1, std::min(hidden.rows(), logit_rows_a_block(vocab, sizeof(T))));
     for (int64_t first = 0; first < hidden.rows(); first += block) {
       const int64_t n = std::min(block, hidden.rows() - first);
       Tensor logits = Tensor::empty({n, vocab}, hidden.dtype());
       head.project(hidden.data<T>() + first * hidden.cols(), n, logits.data<T>());
+      if (adapt) logits = adapt(hidden.slice_rows(first, first + n), std::move(logits));
       parallel_for(n, 1, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i)
           apply_options(options, logits.data<T>() + i * vocab, vocab);

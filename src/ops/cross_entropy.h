@@ -24,10 +24,11 @@ Tensor cross_entropy(const Tensor& hidden, const Tensor& head, std::vector<int64
                      LogitOptions options = {});
 
 // Calls visit(first_row, logits [rows, vocab]) block by block, with the options applied. No
-// gradient.
+// gradient. `adapt`, if given, changes what the head made of its rows before the options apply.
 void for_logit_blocks(const Tensor& hidden, const quant::Weight& frozen, const Tensor& trainable,
                       LogitOptions options,
-                      const std::function<void(int64_t, const Tensor&)>& visit);
+                      const std::function<void(int64_t, const Tensor&)>& visit,
+                      const std::function<Tensor(const Tensor& hidden, Tensor logits)>& adapt = {});
 
 // Bytes that a block of logits may take.
 constexpr int64_t kLogitBytes = int64_t{24} << 20;

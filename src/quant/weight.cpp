@@ -121,6 +121,11 @@ Tensor Weight::decode() const {
   return out;
 }
 
+size_t Weight::packed_bytes() const {
+  const bool packs = runs_packed(*this, kernels::kFewRows + 1);
+  return packs ? 2 * sizeof(uint16_t) * static_cast<size_t>(rows_ * cols_) : 0;
+}
+
 Weight Weight::slice_rows(int64_t begin, int64_t end) const {
   if (begin < 0 || begin > end || end > rows_) {
     fail(ErrorCode::kInvalidArgument, "weight", "rows [{}, {}) are not within the {} rows", begin,

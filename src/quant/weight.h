@@ -43,6 +43,10 @@ class Weight {
   void matmul(const double* x, int64_t n, double* y, bool accumulate = false) const;
   void matmul_transposed(const double* dy, int64_t n, double* dx, bool accumulate = false) const;
 
+  // Bytes that training adds once both products have run over many rows: their packed copies, where
+  // the CPU multiplies bf16 natively and compute says so; else 0.
+  size_t packed_bytes() const;
+
   // Rows [begin, end) as a weight of their own (a chunk of the vocabulary): same bytes.
   Weight slice_rows(int64_t begin, int64_t end) const;
   void decode_row(int64_t row, float* out) const;

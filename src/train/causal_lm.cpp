@@ -41,11 +41,12 @@ LossSum CausalLm::forward_backward(const std::vector<const data::Sample*>& micro
   options.dropout_seed = dropout_seed;
   if (!with_gradient) {
     const ops::NoTape quiet;
-    return {scalar(decoder_.loss(decoder_.forward(all.batch, options), std::move(all.labels))),
-            all.learnt};
+    const Tensor hidden = decoder_.forward(all.batch, options);
+    return {scalar(decoder_.loss(hidden, std::move(all.labels), options)), all.learnt};
   }
   ops::Tape tape;
-  const Tensor loss = decoder_.loss(decoder_.forward(all.batch, options), std::move(all.labels));
+  const Tensor hidden = decoder_.forward(all.batch, options);
+  const Tensor loss = decoder_.loss(hidden, std::move(all.labels), options);
   const Tensor weighted = ops::scale(loss, weight);
   if (weighted.var != 0) tape.backward(weighted);
   return {scalar(loss), all.learnt};

@@ -19,6 +19,7 @@ namespace fs = std::filesystem;
 namespace {
 
 const fs::path kModels = fs::path(MOXIE_SOURCE_DIR) / "tests/golden/tiny_models";
+const std::vector<std::string> kEverySite = {"all-linear", "embed_tokens", "lm_head"};
 const std::vector<int32_t> kTokens = {3, 17, 9, 64, 22, 5, 17, 100, 41};
 
 class Folder {
@@ -40,9 +41,9 @@ nn::Batch batch_of(const std::vector<int32_t>& tokens) {
   return batch;
 }
 
-Tensor hidden_of(const models::Model& model) {
+Tensor logits_of(const models::Model& model) {
   const ops::NoTape quiet;
-  return model.decoder->forward(batch_of(kTokens));
+  return model.decoder->logits(model.decoder->forward(batch_of(kTokens)));
 }
 
 double distance(const Tensor& a, const Tensor& b) {
@@ -90,10 +91,10 @@ TEST(Methods, TableHasEveryRow) {
 TEST(Methods, StartAsIdentity) {
   for (const auto& row : methods()) {
     auto model = models::load(kModels / "llama");
-    const Tensor before = hidden_of(model);
+    const Tensor before = logits_of(model);
     const auto attachment = attach(model, row);
     EXPECT_GE(attachment->adapters().size(), 14u);
-    EXPECT_EQ(0, std::memcmp(before.raw(), hidden_of(model).raw(), before.bytes())) << row.name;
+    EXPECT_EQ(0, std::memcmp(before.raw(), logits_of(model).raw(), before.bytes())) << row.name;
   }
 }
 
@@ -102,7 +103,7 @@ TEST(Methods, GradientsOfAWholeModelEqualFiniteDifferences) {
   for (const char* name : {"llama", "gemma3", "phi3", "olmo2"}) {
     for (const auto& row : methods()) {
       auto model = models::load(kModels / name);
-      const auto attachment = attach(model, row, {"all-linear", "embed_tokens"});
+      const auto attachment = attach(model, row, kEverySite);
       stir(attachment->params(), 0.05);
       model.decoder->widen();
       for (nn::Param* param : attachment->params()) param->value = param->value.to(DType::kF64);
@@ -142,15 +143,15 @@ TEST(Methods, RoundTripThroughAPeftFolder) {
     auto model = models::load(kModels / "llama");
     Tensor wanted;
     {
-      const auto attachment = attach(model, row, {"all-linear", "embed_tokens"});
+      const auto attachment = attach(model, row, kEverySite);
       stir(attachment->params());
-      wanted = hidden_of(model);
+      wanted = logits_of(model);
       attachment->save(folder.path());
     }
-    EXPECT_GT(distance(hidden_of(model), wanted), 1e-3)
+    EXPECT_GT(distance(logits_of(model), wanted), 1e-3)
         << "detached adapters must not act any more";
     const auto loaded = Attachment::load(model, folder.path());
-    EXPECT_EQ(0, std::memcmp(wanted.raw(), hidden_of(model).raw(), wanted.bytes())) << row.name;
+    EXPECT_EQ(0, std::memcmp(wanted.raw(), logits_of(model).raw(), wanted.bytes())) << row.name;
   }
 }
 
@@ -158,11 +159,26 @@ TEST(Methods, MergedEqualsAttached) {
   for (const auto& row : methods()) {
     if (row->not_mergeable != nullptr) continue;
     auto model = models::load(kModels / "llama");
-    const auto attachment = attach(model, row, {"all-linear", "embed_tokens"});
+    const auto attachment = attach(model, row, kEverySite);
     stir(attachment->params());
-    const Tensor attached = hidden_of(model);
+    const Tensor attached = logits_of(model);
     attachment->merge(model);
-    EXPECT_LT(distance(hidden_of(model), attached), 2e-6) << row.name;
+    EXPECT_LT(distance(logits_of(model), attached), 2e-6) << row.name;
+  }
+}
+
+// A head that is one matrix with the embedding becomes one of its own.
+TEST(Methods, MergingIntoATiedHeadUntiesIt) {
+  for (const auto& row : methods()) {
+    auto model = models::load(kModels / "gemma3");
+    ASSERT_TRUE(model.decoder->config().ties_embeddings);
+    const auto attachment = attach(model, row, {"lm_head"});
+    ASSERT_EQ(attachment->adapters().size(), 1u);
+    stir(attachment->params());
+    const Tensor attached = logits_of(model);
+    attachment->merge(model);
+    EXPECT_FALSE(model.decoder->config().ties_embeddings);
+    EXPECT_LT(distance(logits_of(model), attached), 2e-6) << row.name;
   }
 }
 
@@ -218,6 +234,11 @@ TEST(Targets, PeftsRulesOfMatching) {
   EXPECT_TRUE(matches_module("self_attn.q_proj", "model.layers.3.self_attn.q_proj"));
   EXPECT_TRUE(matches_module(".*\\.(q|v)_proj", "model.layers.3.self_attn.v_proj"));
   EXPECT_FALSE(matches_module(".*\\.(q|v)_proj", "model.layers.3.self_attn.k_proj"));
+}
+
+// Backtracking would take 2^40 steps.
+TEST(Targets, AHostilePatternTakesNoTime) {
+  EXPECT_FALSE(matches_module("(([a-z]+)*)*!", std::string(40, 'a')));
 }
 
 TEST(Lora, ARankAboveTheSizesIsRefusedWithBothFacts) {
@@ -291,6 +312,10 @@ TEST_F(HostileAdapters, SettingsThatCannotBeHonoured) {
     write_config();
     EXPECT_NE(load_error().find(key), std::string::npos) << key;
   }
+  config_ = kept;
+  for (int i = 0; i < 300; ++i) config_["rank_pattern"]["layer" + std::to_string(i)] = 4;
+  write_config();
+  EXPECT_NE(load_error().find("has 300 patterns"), std::string::npos);
   config_ = kept;
   config_["peft_type"] = "NEW";
   write_config();

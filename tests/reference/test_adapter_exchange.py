@@ -24,6 +24,7 @@ VARIANTS = {
     "all_linear": {"target_modules": "all-linear"},
     "some_layers": {"layers_to_transform": [1]},
     "embedding": {"target_modules": ["embed_tokens", "q_proj"]},
+    "head": {"target_modules": ["lm_head", "down_proj"]},
 }
 
 
@@ -39,11 +40,14 @@ def test_theirs_is_read_here(moxie, tmp_path, variant):
     assert_logits(moxie.logits(UNTIED, IDS, "--adapter", tmp_path / "adapter"), reference)
 
 
-def test_an_adapter_on_the_head_is_refused_by_name(moxie, tmp_path):
-    """The output projection is not a site (its product is fused with the loss): said, never dropped."""
-    init_adapter(models.load_hf(UNTIED), tmp_path / "adapter", target_modules=["lm_head", "down_proj"])
-    with pytest.raises(AssertionError, match="lm_head"):
-        moxie.logits(UNTIED, IDS, "--adapter", tmp_path / "adapter")
+def test_theirs_on_a_tied_head(moxie, tmp_path):
+    """The head is the embedding's matrix in BASE: PEFT changes the one and not the other."""
+    model = init_adapter(models.load_hf(BASE), tmp_path / "adapter", target_modules=["lm_head", "down_proj"]).eval()
+    for name, p in model.named_parameters():
+        if "lora_B" in name:
+            p.data *= 40
+    model.save_pretrained(tmp_path / "adapter")
+    assert_logits(moxie.logits(BASE, IDS, "--adapter", tmp_path / "adapter"), models.logits(model, IDS))
 
 
 def tuned(moxie, base, data, out, *flags):
@@ -55,7 +59,8 @@ def tuned(moxie, base, data, out, *flags):
 @pytest.mark.parametrize("flags", [
     ["--rank", 4, "--alpha", 8],
     ["--rank", 16, "--alpha", 8, "--targets", r".*\.(q|k|down)_proj"],
-], ids=["all-linear", "regex"])
+    ["--rank", 4, "--alpha", 8, "--targets", r"(.*\.v_proj)|lm_head"],
+], ids=["all-linear", "regex", "head"])
 def test_ours_is_read_by_peft(moxie, tmp_path, flags):
     out = tuned(moxie, BASE, GOLDEN / "lora_curve" / "prompts.jsonl", tmp_path / "out", *flags)
     base = models.load_hf(BASE)
@@ -121,36 +126,43 @@ def test_llama_cpp_reads_what_is_exported(moxie, smollm_gguf, smollm, smollm_ada
     assert models.llama_cpp_greedy(llm, ids, 24) == expected
 
 
-@pytest.mark.parametrize("quant", ["q8_0", "q4_0"])
-def test_llama_cpp_reads_quantised_files(moxie, smollm_gguf, smollm, smollm_tokenizer, tmp_path, quant):
-    """A file quantised here, read by llama.cpp and by us: both near each other, as near as on its own files."""
+@pytest.mark.parametrize("quant, loss", [("q8_0", 0.05), ("q4_0", 0.5)])
+def test_quantised_files_are_read_elsewhere(moxie, smollm_gguf, smollm, smollm_tokenizer, tmp_path, quant, loss):
+    """transformers decodes our blocks to what we decode them to; llama.cpp reads them as well. It rounds
+    activations to eight bits, which costs it 3% on the file that the model ships as: a wrong layout costs
+    all. `loss` is what quantising again may cost."""
     ids = smollm_tokenizer("The capital of France is Paris, and the capital of Italy is")["input_ids"]
     moxie.run("export", smollm_gguf, "--to", "gguf", "--quant", quant, "--out", tmp_path / "model.gguf")
     ours = moxie.logits(tmp_path / "model.gguf", ids)
+    assert_logits(ours, models.logits(models.load_gguf(tmp_path / "model.gguf"), ids))
     theirs = models.llama_cpp_logits(models.llama_cpp(tmp_path / "model.gguf"), ids)
-    assert relative(theirs, ours) < 0.05
-    assert relative(ours, models.logits(smollm, ids)) < (0.05 if quant == "q8_0" else 0.5)
+    assert relative(theirs, ours) < 0.1
+    assert relative(ours, models.logits(smollm, ids)) < loss
 
 
-def test_gguf_of_a_directory(moxie, tmp_path):
-    """HF to GGUF to llama.cpp on a tiny checkpoint: the permutation of q and k is redone."""
-    moxie.run("export", BASE, "--to", "gguf", "--quant", "f32", "--out", tmp_path / "tiny.gguf")
-    theirs = models.llama_cpp_logits(models.llama_cpp(tmp_path / "tiny.gguf", length=64), IDS)
-    assert relative(theirs, models.logits(models.load_hf(BASE), IDS)) < 1e-4
+def test_gguf_of_a_directory_is_refused_with_the_way_out(moxie, tmp_path):
+    """A GGUF file keeps the tokenizer of the one it came from: a directory has none in that form."""
+    with pytest.raises(AssertionError, match="export it as hf"):
+        moxie.run("export", BASE, "--to", "gguf", "--quant", "f32", "--out", tmp_path / "tiny.gguf")
+    assert not (tmp_path / "tiny.gguf").exists()
 
 
-def test_rslora_is_folded_into_a_gguf_adapter(moxie, tmp_path):
+@pytest.mark.parametrize("options", [
+    {}, {"use_rslora": True, "rank_pattern": {"o_proj": 2}, "alpha_pattern": {"o_proj": 9, "q_proj": 5}},
+], ids=["plain", "rslora_and_patterns"])
+def test_gguf_adapter_has_the_scale_of_peft(moxie, tmp_path, options):
     """The format cannot say alpha / sqrt(r) nor a pattern: llama.cpp must still see the right scale."""
-    options = {"use_rslora": True, "rank_pattern": {"o_proj": 2}, "alpha_pattern": {"o_proj": 9}}
-    model = init_adapter(models.load_hf(BASE), tmp_path / "peft", **options).eval()
+    gguf = GOLDEN / "tiny_gguf" / "llama.gguf"
+    model = init_adapter(models.plain_copy(models.load_gguf(gguf)), tmp_path / "peft", **options).eval()
     for name, p in model.named_parameters():
         if "lora_B" in name:
-            p.data *= 30
+            p.data *= 40
     model.save_pretrained(tmp_path / "peft")
-    moxie.run("export", BASE, "--to", "gguf", "--quant", "f32", "--out", tmp_path / "base.gguf")
-    moxie.run("export", BASE, "--adapter", tmp_path / "peft", "--to", "gguf-adapter", "--out", tmp_path / "a.gguf")
-    llm = models.llama_cpp(tmp_path / "base.gguf", length=64, lora_path=str(tmp_path / "a.gguf"))
-    assert relative(models.llama_cpp_logits(llm, IDS), models.logits(model, IDS)) < 1e-4
+    reference = models.logits(model, IDS)
+    assert_logits(moxie.logits(gguf, IDS, "--adapter", tmp_path / "peft"), reference)
+    moxie.run("export", gguf, "--adapter", tmp_path / "peft", "--to", "gguf-adapter", "--out", tmp_path / "a.gguf")
+    llm = models.llama_cpp(gguf, length=64, lora_path=str(tmp_path / "a.gguf"))
+    assert relative(models.llama_cpp_logits(llm, IDS), reference) < 1e-4
 
 
 def test_config_of_ours_names_the_base(moxie, tmp_path):

@@ -1,0 +1,51 @@
+#pragma once
+// What the two cross-entropies share: one row of logits turned into its loss and, in place, into
+// its gradient.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kernels/rowwise.h"
+#include "ops/cross_entropy.h"
+
+namespace moxie::ops {
+
+template <class T>
+void apply_options(const LogitOptions& options, T* row, int64_t vocab) {
+  const auto& rows = kernels::row_kernels<T>();
+  if (options.scale != 1) rows.scale(static_cast<T>(options.scale), row, vocab);
+  if (options.softcap != 0) rows.softcap(row, static_cast<T>(options.softcap), row, vocab);
+}
+
+// Loss of one row; with `gradient` the row becomes d loss / d (unscaled logits).
+template <class T>
+double visit_row(const LogitOptions& options, T* row, int64_t vocab, int64_t label, bool gradient) {
+  const auto& rows = kernels::row_kernels<T>();
+  apply_options(options, row, vocab);
+  const T top = rows.max(row, vocab);
+  const T chosen = row[label];
+  std::vector<T> capped;  // the cap's slope needs the logits after exp has overwritten them
+  if (gradient && options.softcap != 0) capped.assign(row, row + vocab);
+  double total = 0;  // in pieces: a sum over a large vocabulary in f32 loses digits
+  for (int64_t begin = 0; begin < vocab; begin += 4096) {
+    const int64_t count = std::min<int64_t>(4096, vocab - begin);
+    total += static_cast<double>(rows.exp_sum(row + begin, top, row + begin, count));
+  }
+  if (gradient) {
+    rows.scale(static_cast<T>(options.scale / total), row, vocab);
+    row[label] -= static_cast<T>(options.scale);
+    for (size_t j = 0; j < capped.size(); ++j) {
+      const T share = capped[j] / static_cast<T>(options.softcap);
+      row[j] *= T{1} - share * share;
+    }
+  }
+  return std::log(total) + static_cast<double>(top - chosen);
+}
+
+// Rows whose logits are held at once.
+inline int64_t logit_rows_a_block(int64_t vocab, size_t element) {
+  return std::max<int64_t>(
+      8, kLogitBytes / static_cast<int64_t>(element) / std::max<int64_t>(1, vocab));
+}
+
+}  // namespace moxie::ops
