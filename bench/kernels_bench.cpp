@@ -1,6 +1,6 @@
 // Matrix products against oneDNN's with packed f32 weights, in one interleaved run: every line
 // gives both speeds and their ratio (above 1: ours is faster). Usage: kernels_bench [threads]
-// [rounds]
+// [rounds [plain]]; "plain" prints a name and a time in seconds a line, for bench/gate.
 #include <fmt/core.h>
 #include <time.h>
 
@@ -23,6 +23,7 @@ namespace moxie {
 namespace {
 
 int rounds = 9;
+bool is_plain = false;
 
 // With one thread its own CPU time, which a busy machine distorts less; else the wall clock's.
 double now() {
@@ -88,6 +89,9 @@ void products(double peak, int64_t m, int64_t out, int64_t in, const std::vector
   const Rows rows{data.data(), in};
   using kernels::PackedMatrix;
   const PackedMatrix peer(in, out, {&rows, copy_row, 1}, true, PackedMatrix::Type::kF32);
+  const auto ask_peer = [&] {
+    if (!is_plain) peer.multiply(data.data(), m, y.data(), false);
+  };
   const double flops = 2.0 * static_cast<double>(m * out * in) / 1e9;
   for (const std::string_view name : {"f32", "bf16", "q8_0", "q4_1", "q4_k"}) {
     const auto& format = require_row(quant::formats(), "format", name);
@@ -96,8 +100,12 @@ void products(double peak, int64_t m, int64_t out, int64_t in, const std::vector
     format->encode(data.data(), bytes.data(), out * in);
     const quant::Weight w(format, out, in, bytes.data(), nullptr);
     const auto t = interleaved({[&] { w.matmul(data.data(), m, y.data()); },
-                                [&] { w.matmul_transposed(data.data(), m, y.data()); },
-                                [&] { peer.multiply(data.data(), m, y.data(), false); }});
+                                [&] { w.matmul_transposed(data.data(), m, y.data()); }, ask_peer});
+    if (is_plain) {
+      fmt::print("forward-{0}-{1}x{2}x{3} {4:.9f}\nbackward-{0}-{1}x{2}x{3} {5:.9f}\n", name, m, in,
+                 out, t[0], t[1]);
+      continue;
+    }
     fmt::print(
         "{:5} x {:4} -> {:4} {:5}  forward {:6.1f} ({:3.0f}% of peak)  backward {:6.1f}"
         "  oneDNN f32 {:6.1f} GFLOP/s  ratio {:.2f}\n",
@@ -119,6 +127,11 @@ void attention(int64_t tokens, const std::vector<float>& data) {
                                             data.data(),
                                             {dq.data(), dk.data(), dv.data(), nullptr});
        }});
+  if (is_plain) {
+    fmt::print("attention-forward-{0} {1:.9f}\nattention-backward-{0} {2:.9f}\n", tokens, t[0],
+               t[1]);
+    return;
+  }
   const double flops = 2.0 * static_cast<double>(tokens * tokens) * 576 / 1e9;  // causal: half of 4
   fmt::print(
       "attention {:5} tokens, 9 heads of 64 on 3: forward {:6.1f}, backward {:6.1f} GFLOP/s\n",
@@ -132,10 +145,13 @@ int main(int argc, char** argv) {
   using namespace moxie;
   if (argc > 1) set_thread_count(std::atoi(argv[1]));
   if (argc > 2) rounds = std::atoi(argv[2]);
+  is_plain = argc > 3;
   const auto data = uniform(1 << 22);
-  const double peak = tile_peak(data);
-  fmt::print("{}, {} threads, {}; register tile in L1: {:.1f} GFLOP/s\n", cpu().model,
-             thread_count(), to_string(active_isa()), peak);
+  const double peak = is_plain ? 1 : tile_peak(data);
+  if (!is_plain) {
+    fmt::print("{}, {} threads, {}; register tile in L1: {:.1f} GFLOP/s\n", cpu().model,
+               thread_count(), to_string(active_isa()), peak);
+  }
   for (const int64_t m : {256, 512}) {
     products(peak, m, 576, 576, data);
     products(peak, m, 1536, 576, data);

@@ -6,24 +6,65 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/threads.h"
 #include "kernels/gemm.h"
+#include "kernels/micro.h"
+#include "kernels/onednn.h"
 
 namespace moxie::cli {
 namespace {
 
-double best_gflops() {
-  constexpr int64_t kRows = 512;
-  constexpr int64_t kDim = 1536;
-  const std::vector<float> a(static_cast<size_t>(kRows * kDim), 0.5f);
-  const std::vector<float> b(static_cast<size_t>(kDim * kDim), 0.25f);
-  std::vector<float> c(static_cast<size_t>(kRows * kDim));
-  const double seconds =
-      shortest_time([&] { kernels::gemm_nt(kRows, kDim, kDim, a.data(), b.data(), c.data()); });
-  return 2.0 * kRows * kDim * kDim / seconds / 1e9;
+constexpr int64_t kRows = 512;
+constexpr int64_t kDim = 1536;
+constexpr double kProductFlops = 2.0 * kRows * kDim * kDim;
+
+// The register tile of the f32 kernel, over and over on the same 16 KiB.
+double fma_gflops() {
+  const kernels::Micro& kernel = kernels::micro();
+  constexpr int64_t kDepth = 128;
+  constexpr int kRepeats = 4000;
+  const std::vector<float> data(static_cast<size_t>(kDepth * (kernel.rows + kernel.cols)), 0.5f);
+  const double seconds = shortest_time([&] {
+    parallel_for(thread_count(), 1, [&](int64_t begin, int64_t end) {
+      std::vector<float> c(static_cast<size_t>(kernel.rows * kernel.cols));
+      for (int64_t i = begin * kRepeats; i < end * kRepeats; ++i) {
+        kernel.tile(kernel.rows, kernel.cols, kDepth, data.data(), kDepth, 1,
+                    data.data() + kDepth * kernel.rows, kernel.cols, c.data(), kernel.cols, 1,
+                    false);
+      }
+    });
+  });
+  const double tiles = static_cast<double>(thread_count()) * kRepeats;
+  return 2.0 * kernel.rows * kernel.cols * kDepth * tiles / seconds / 1e9;
 }
 
-double best_bandwidth() {
+struct Operands {
+  std::vector<float> a = std::vector<float>(static_cast<size_t>(kRows * kDim), 0.5f);
+  std::vector<float> b = std::vector<float>(static_cast<size_t>(kDim * kDim), 0.25f);
+  std::vector<float> c = std::vector<float>(static_cast<size_t>(kRows * kDim));
+};
+
+void copy_row(const void* context, int64_t row, int64_t begin, int64_t end, float* out) {
+  const float* values = static_cast<const float*>(context) + row * kDim;
+  std::copy(values + begin, values + end, out);
+}
+
+double packed_gflops(Operands& with, kernels::PackedMatrix::Type type) {
+  const kernels::RowDecoder rows{with.b.data(), copy_row, 1};
+  const kernels::PackedMatrix packed(kDim, kDim, rows, true, type);
+  const auto multiply = [&] { packed.multiply(with.a.data(), kRows, with.c.data(), false); };
+  return kProductFlops / shortest_time(multiply) / 1e9;
+}
+
+double own_gflops(Operands& with) {
+  const auto multiply = [&] {
+    kernels::gemm_nt(kRows, kDim, kDim, with.a.data(), with.b.data(), with.c.data());
+  };
+  return kProductFlops / shortest_time(multiply) / 1e9;
+}
+
+double read_gigabytes() {
   // Larger than any cache it could hide in.
   const std::vector<uint64_t> data(size_t{512} << 17, 1);  // 512 MiB
   std::atomic<uint64_t> sink{0};
@@ -56,7 +97,14 @@ double shortest_time(const std::function<void()>& call, int least, double second
 }
 
 MachineLimits measure_limits() {
-  return {best_gflops(), best_bandwidth()};
+  using Type = kernels::PackedMatrix::Type;
+  Operands operands;
+  MachineLimits limits;
+  limits.fma_gflops = fma_gflops();
+  limits.f32_gflops = std::max(own_gflops(operands), packed_gflops(operands, Type::kF32));
+  if (bf16_is_native()) limits.bf16_gflops = packed_gflops(operands, Type::kBF16);
+  limits.gigabytes = read_gigabytes();
+  return limits;
 }
 
 }  // namespace moxie::cli

@@ -246,8 +246,34 @@ TEST(Bench, EverySpeedHasItsLimit) {
     EXPECT_GT(found["tokens_per_second"].get<double>(), 0) << what;
     EXPECT_GT(found["share_of_limit"].get<double>(), 0) << what;
     EXPECT_LT(found["share_of_limit"].get<double>(), 2) << what;
+    EXPECT_LE(found["slowest"].get<double>(), found["tokens_per_second"].get<double>()) << what;
+    EXPECT_GE(found["fastest"].get<double>(), found["tokens_per_second"].get<double>()) << what;
   }
   EXPECT_EQ(run_moxie({"bench", "decode"}).code, 1);
+}
+
+TEST(Bench, TokensAreThoseThatARoundRuns) {
+  const auto tokens_of = [](std::vector<std::string> args) {
+    args.insert(args.begin(), "bench");
+    for (const char* arg : {"--rounds", "1", "--skip-limits", "--json"}) args.emplace_back(arg);
+    const auto ran = run_moxie(args);
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    return parse_json(ran.out, args[1])["tokens"].get<int64_t>();
+  };
+  EXPECT_EQ(tokens_of({"decode", kBase, "--tokens", "3", "--batch", "4", "--attach"}), 12);
+  EXPECT_EQ(tokens_of({"prefill", kBase, "--tokens", "9"}), 9);
+  EXPECT_EQ(tokens_of({"train", kBase, "--tokens", "6", "--batch", "2", "--method", "full"}), 12);
+  const auto ran = run_moxie({"bench", "train", kBase, "--data", kData, "--batch", "2", "--rounds",
+                              "1", "--skip-limits", "--json"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const Json found = parse_json(ran.out, "train");
+  ASSERT_EQ(found["lengths"].size(), 2u);
+  EXPECT_EQ(found["tokens"].get<int64_t>(),
+            found["lengths"][0].get<int64_t>() + found["lengths"][1].get<int64_t>());
+  EXPECT_EQ(found.count("share_of_limit"), 0u);
+  const auto greedy = run_moxie({"bench", "train", kBase, "--data", kData, "--batch", "4096"});
+  EXPECT_EQ(greedy.code, 1);
+  EXPECT_NE(greedy.err.find("lower --batch"), std::string::npos) << greedy.err;
 }
 
 }  // namespace
