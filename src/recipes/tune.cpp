@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <numeric>
 
 #include "base/clock.h"
 #include "base/files.h"
@@ -15,6 +16,7 @@
 #include "infer/generate.h"
 #include "models/save_hf.h"
 #include "recipes/config.h"
+#include "recipes/ram.h"
 #include "recipes/report.h"
 #include "recipes/runs.h"
 #include "recipes/tune_plan.h"
@@ -102,23 +104,57 @@ Json statistics_json(const Bench& bench) {
   return json;
 }
 
-MemoryPlan memory_of(const TuneOptions& options, Bench& bench) {
-  MemoryInputs inputs;
+int64_t longest_sample(const Bench& bench) {
   int64_t longest = 0;
-  int64_t total = 0;
-  for (int64_t i = 0; i < bench.data.size(); ++i) {
-    const auto count = static_cast<int64_t>(bench.data[i].tokens.size());
-    longest = std::max(longest, count);
-    total += count;
-  }
-  const int64_t average = total / std::max<int64_t>(1, bench.data.size());
-  const int64_t a_batch =
-      average * std::min(options.train.batch_size * options.train.accumulate, bench.data.size());
-  inputs.micro_tokens = std::max(longest, std::min(options.train.micro_tokens, a_batch));
+  for (int64_t i = 0; i < bench.data.size(); ++i)
+    longest = std::max(longest, static_cast<int64_t>(bench.data[i].tokens.size()));
+  return longest;
+}
+
+MemoryPlan memory_of(const TuneOptions& options, Bench& bench, const RamChoice& choice) {
+  std::vector<int64_t> lengths;
+  for (int64_t i = 0; i < bench.data.size(); ++i)
+    lengths.push_back(static_cast<int64_t>(bench.data[i].tokens.size()));
+  std::sort(lengths.rbegin(), lengths.rend());
+  lengths.resize(std::min(lengths.size(), static_cast<size_t>(options.train.batch_size)));
+  const int64_t a_batch = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+  const int64_t longest = lengths.empty() ? 0 : lengths.front();
+  MemoryInputs inputs;
+  inputs.micro_tokens = std::max(longest, std::min(choice.micro_tokens, a_batch));
   inputs.learnt_share = inputs.micro_tokens;
-  inputs.recomputes = options.recompute;
+  inputs.recomputes = choice.recomputes;
   inputs.trains_base = options.method == kFull;
   return plan_memory(*bench.model.decoder, bench.params, inputs);
+}
+
+RamChoice chosen(const TuneOptions& options) {
+  return {options.train.micro_tokens, options.recompute};
+}
+
+// What would make a run fit that does not: each setting alone, as far as it goes.
+std::string advice(const TuneOptions& options, Bench& bench, uint64_t needed) {
+  const MemoryPlan now = memory_of(options, bench, {1, true});
+  const auto saved = [&](uint64_t bytes) { return human_bytes(now.total() - bytes); };
+  std::string text = fmt::format("give --ram {}M", (needed >> 20) + 1);
+  const uint64_t shorter = now.activations / 2;
+  text += fmt::format(", or --max-length {} (about {})", longest_sample(bench) / 2, saved(shorter));
+  if (options.method == kFull) {
+    text += fmt::format(", or --method lora (about {})", saved(now.training / 20 * 19));
+  } else {
+    text += fmt::format(", or half the --rank (about {})", saved(now.training / 2));
+  }
+  return text;
+}
+
+// The contract of --ram: micro_tokens and recompute become what keeps it.
+void keep_to_ram(TuneOptions& options, Bench& bench) {
+  if (options.ram.empty()) return;
+  const RamChoice choice = fit_ram(
+      parse_ram(options.ram), chosen(options), longest_sample(bench),
+      [&](const RamChoice& one) { return memory_of(options, bench, one).total(); },
+      [&](uint64_t needed) { return advice(options, bench, needed); });
+  options.train.micro_tokens = choice.micro_tokens;
+  options.recompute = choice.recomputes;
 }
 
 // Seconds a token takes, forward and backward, measured on samples of up to `limit` tokens.
@@ -148,7 +184,7 @@ Json dry_run(const TuneOptions& options, Bench& bench) {
   for (const auto& [site, count] : elements_by_site(bench.params))
     sites.push_back({{"site", site}, {"parameters", count}});
   json["sites"] = sites;
-  json["memory"] = to_json(memory_of(options, bench));
+  json["memory"] = to_json(memory_of(options, bench, chosen(options)));
   Json samples = Json::array();
   const auto& tokenizer = bench.model.tokenizer();
   for (int64_t i = 0; i < std::min<int64_t>(2, bench.data.size()); ++i) {
@@ -162,6 +198,8 @@ Json dry_run(const TuneOptions& options, Bench& bench) {
                        {"coloured", data::preview(sample, decode, true)}});
   }
   json["samples"] = samples;
+  json["micro_tokens"] = options.train.micro_tokens;
+  json["recompute"] = options.recompute;
   const double epochs = options.train.steps > 0
                             ? static_cast<double>(options.train.steps * options.train.batch_size *
                                                   options.train.accumulate) /
@@ -304,9 +342,10 @@ std::vector<std::string> TuneOptions::method_names() {
 TuneResult tune(TuneOptions& options, train::Callback* callback) {
   check_options(options);
   const auto listed = list_options(options);
+  Bench bench = set_up(options);
+  keep_to_ram(options, bench);
   const std::string yaml = config_to_yaml("tune", listed);
   const Json config = options_to_json(listed);
-  Bench bench = set_up(options);
   TuneResult result;
   if (options.dry_run) {
     result.summary = dry_run(options, bench);

@@ -18,7 +18,7 @@ namespace moxie::recipes {
 struct TuneOptions {
   TuneOptions();
   std::string model, out, eval, method = "lora", init_adapter, format, dtype = "auto",
-                                loss_on = "auto";
+                                loss_on = "auto", ram;
   std::vector<std::string> data, targets = {"all-linear"}, exclude, layers;
   double eval_split = 0;
   int64_t max_length = 1024, samples = 3;
@@ -48,6 +48,8 @@ struct TuneOptions {
     v("dtype", dtype, "what products compute in; auto takes bf16 where the CPU is faster with it",
       one_of({"auto", "f32", "bf16"}));
     v("recompute", recompute, "keep only each block's input: less memory, a third more time");
+    v("ram", ram,
+      "most memory to hold: 8G, 600M, 50% or auto; picks micro_tokens and recompute to keep it");
     v("samples", samples, "answers before and after in the report", range(0, 20));
     v("resume", resume, "go on from the newest valid checkpoint");
     v("dry_run", dry_run, "show the plan and two samples, train nothing");

@@ -112,6 +112,17 @@ TEST(Tune, DryRunWritesNothing) {
   EXPECT_GT(plan["trainable_parameters"].get<int64_t>(), 0);
 }
 
+TEST(Tune, RamIsKeptOrRefusedWithWhatWouldDo) {
+  const Json plan =
+      parse_json(tune(fresh("ram"), {"--ram", "2G", "--dry-run", "--json"}).out, "plan");
+  EXPECT_LT(plan["memory"]["total_bytes"].get<uint64_t>(), uint64_t{2} << 30);
+  EXPECT_EQ(plan["micro_tokens"], 1024);
+  const auto refused = tune(fresh("ram"), {"--ram", "20M"});
+  EXPECT_EQ(refused.code, 1);
+  for (const char* part : {"--ram allows 20.0 MiB", "give --ram ", "--max-length ", "--rank"})
+    EXPECT_TRUE(has(refused.err, part)) << refused.err;
+}
+
 // Sends the signal once the run has done `lines` steps.
 std::function<void(int)> interrupt_after(const std::string& out, size_t lines) {
   return [=](int process) {
