@@ -74,6 +74,13 @@ int32_t moxie_text_decode(const moxie_text_tokenizer* tokenizer, const int32_t* 
                           int32_t skip_special, moxie_text_buffer* out, moxie_text_buffer* error);
 int32_t moxie_text_tokenizer_json(const moxie_text_tokenizer* tokenizer, moxie_text_buffer* out,
                                   moxie_text_buffer* error);
+// The tokenizer as the vocabulary of a GGUF file, but for what such a file only names: a JSON object
+// of model, tokens (null: no token has the id), types, scores, merges, charsmap, added {id, content}.
+// MOXIE_TEXT_UNKNOWN for a kind of tokenizer that such a file has no word for.
+int32_t moxie_text_tokenizer_vocab(const moxie_text_tokenizer* tokenizer, moxie_text_buffer* out,
+                                   moxie_text_buffer* error);
+// Names of pre-tokenizers, one for each set of rules; empty past the last. Static: nothing to free.
+moxie_text_str moxie_text_pre_tokenizer(size_t index);
 // The spelling of an id; MOXIE_TEXT_INVALID when there is no such id.
 int32_t moxie_text_token_text(const moxie_text_tokenizer* tokenizer, int32_t id,
                               moxie_text_buffer* out, moxie_text_buffer* error);

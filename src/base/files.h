@@ -27,6 +27,7 @@ class AtomicFile {
   void write(std::string_view text) { write(text.data(), text.size()); }
   void write_at(uint64_t offset, const void* data, size_t size);
   uint64_t position() const { return position_; }
+  const std::filesystem::path& temporary() const { return temporary_; }  // what is written so far
   void commit();
 
  private:

@@ -4,6 +4,7 @@
 // own size.
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -108,7 +109,8 @@ class GgufWriter {
   void add_tensor(const std::string& name, const std::vector<int64_t>& dims,
                   const Named<quant::QuantFormat>& format);
   void write_tensor(std::span<const std::byte> bytes);  // the next declared one; sizes must agree
-  void finish();
+  // `check` sees the whole file under its temporary name; if it throws, the file never appears.
+  void finish(const std::function<void(const std::filesystem::path&)>& check = {});
 
  private:
   void write_head();

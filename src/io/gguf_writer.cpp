@@ -196,12 +196,13 @@ void GgufWriter::write_tensor(std::span<const std::byte> bytes) {
   ++state_->written;
 }
 
-void GgufWriter::finish() {
+void GgufWriter::finish(const std::function<void(const std::filesystem::path&)>& check) {
   if (state_->data_begin == 0) write_head();
   if (state_->written != state_->tensors.size()) {
     fail(ErrorCode::kInvalidArgument, state_->where, "{} of {} declared tensors were written",
          state_->written, state_->tensors.size());
   }
+  if (check) check(state_->file.temporary());
   state_->file.commit();
 }
 

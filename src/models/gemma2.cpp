@@ -3,10 +3,14 @@
 #include <cmath>
 
 #include "models/gguf_config.h"
+#include "models/gguf_keys.h"
+#include "models/gguf_metadata.h"
 #include "models/hf_config.h"
 
 namespace moxie::models {
 namespace {
+
+constexpr int64_t kPattern = 2;  // every other layer sees everything
 
 void common(nn::DecoderConfig& config) {
   config.placement = nn::NormPlacement::kSandwich;
@@ -34,20 +38,30 @@ void from_hf(const HfConfig& hf, nn::DecoderConfig& config) {
 
 void from_gguf(const GgufConfig& gguf, nn::DecoderConfig& config) {
   common(config);
-  config.attention_softcap = gguf.number("attn_logit_softcapping", 50.0);
-  config.logit_softcap = gguf.number("final_logit_softcapping", 30.0);
+  config.attention_softcap = gguf.number(key::kAttentionSoftcap, 50.0);
+  config.logit_softcap = gguf.number(key::kLogitSoftcap, 30.0);
   // The file does not say query_pre_attn_scalar: it is the head size, but hidden / heads in the 27B
   // (46 layers).
   const bool is_27b = config.layers.size() == 46;
   config.attention_scale =
       1.0 / std::sqrt(static_cast<double>(is_27b ? config.hidden / config.heads : config.head_dim));
-  for (size_t i = 0; i < config.layers.size(); i += 2)
-    config.layers[i].window = gguf.integer("attention.sliding_window", 4096);
+  gguf.set_windows(config, gguf.integer(key::kWindow, 4096), kPattern);
+}
+
+void to_gguf(GgufMetadata& gguf, const nn::DecoderConfig& config) {
+  // llama.cpp always divides by both caps.
+  gguf.require(config.attention_softcap > 0 && config.logit_softcap > 0,
+               "attention or logits without a soft cap");
+  gguf.number(key::kAttentionSoftcap, config.attention_softcap);
+  gguf.number(key::kLogitSoftcap, config.logit_softcap);
+  gguf.windows(config, kPattern);
 }
 
 }  // namespace
 
 extern const Architecture gemma2_entry;
-const Architecture gemma2_entry{"Gemma 2", "gemma2", false, 1, from_hf, from_gguf};
+const Architecture gemma2_entry{
+    "Gemma 2", "gemma2",  false,   1,
+    from_hf,   from_gguf, to_gguf, {.windows = true, .own_head = false}};
 
 }  // namespace moxie::models

@@ -3,12 +3,14 @@
 #include <cmath>
 
 #include "models/gguf_config.h"
+#include "models/gguf_keys.h"
+#include "models/gguf_metadata.h"
 #include "models/hf_config.h"
 
 namespace moxie::models {
 namespace {
 
-constexpr size_t kPattern = 6;  // every sixth layer sees everything
+constexpr int64_t kPattern = 6;  // every sixth layer sees everything
 
 void common(nn::DecoderConfig& config) {
   config.placement = nn::NormPlacement::kSandwich;
@@ -57,21 +59,23 @@ void from_gguf(const GgufConfig& gguf, nn::DecoderConfig& config) {
       1.0 / std::sqrt(static_cast<double>(is_27b ? config.hidden / config.heads : config.head_dim));
   const nn::RopeConfig global = gguf.rope(config);
   nn::RopeConfig local;
-  local.theta = gguf.number("rope.freq_base_swa", 10000.0);
+  local.theta = gguf.number(key::kRopeBaseWindow, 10000.0);
   local.rotated = config.head_dim;
   local.max_positions = config.max_positions;
   config.ropes = {global, local};
-  const int64_t window = gguf.integer("attention.sliding_window", 0);
-  for (size_t i = 0; i < config.layers.size(); ++i) {
-    const bool slides = (i + 1) % kPattern != 0;
-    config.layers[i].window = slides ? window : 0;
-    config.layers[i].rope = slides ? 1 : 0;
-  }
+  gguf.set_windows(config, gguf.integer(key::kWindow, 0), kPattern);
+  for (auto& layer : config.layers) layer.rope = layer.window > 0 ? 1 : 0;
+}
+
+void to_gguf(GgufMetadata& gguf, const nn::DecoderConfig& config) {
+  gguf.number(key::kRopeBaseWindow, config.ropes[1].theta);
+  gguf.windows(config, kPattern);
 }
 
 }  // namespace
 
 extern const Architecture gemma3_text_entry;
-const Architecture gemma3_text_entry{"Gemma 3, text", "gemma3", false, 1, from_hf, from_gguf};
+const Architecture gemma3_text_entry{"Gemma 3, text", "gemma3",  false,   1,
+                                     from_hf,         from_gguf, to_gguf, {.windows = true}};
 
 }  // namespace moxie::models

@@ -1,6 +1,9 @@
 #include "models/gguf_config.h"
 
+#include <algorithm>
+
 #include "base/result.h"
+#include "models/gguf_keys.h"
 
 namespace moxie::models {
 
@@ -30,19 +33,24 @@ int64_t GgufConfig::uniform(const std::string& key, std::optional<int64_t> fallb
 
 nn::RopeConfig GgufConfig::rope(const nn::DecoderConfig& config) const {
   nn::RopeConfig rope;
-  rope.theta = number("rope.freq_base", 10000.0);
-  rope.rotated = integer("rope.dimension_count", config.head_dim);
+  rope.theta = number(key::kRopeBase, 10000.0);
+  rope.rotated = integer(key::kRopeDimensions, config.head_dim);
   rope.max_positions = config.max_positions;
-  rope.original_max_positions = integer("rope.scaling.original_context_length", 0);
-  rope.factor = number("rope.scaling.factor", 1.0);
-  const std::string type = file_.get_string(full("rope.scaling.type")).value_or("none");
+  rope.original_max_positions = integer(key::kRopeOriginalContext, 0);
+  rope.factor = number(key::kRopeFactor, 1.0);
+  const std::string type = file_.get_string(full(key::kRopeType)).value_or("none");
   if (type == "linear" || type == "yarn" || type == "longrope") {
     rope.type = type;
   } else if (type != "none") {
     fail(ErrorCode::kUnsupported, file_.where(),
          "rope.scaling.type '{}' is not known; none, linear, yarn and longrope are", type);
   }
-  if (has("rope.scaling.attn_factor")) rope.attention_factor = number("rope.scaling.attn_factor");
+  const bool is_long = type == "longrope" || file_.find_tensor(key::kRopeLong) != nullptr;
+  // The file's factor stands alone, but for YaRN, whose own it multiplies.
+  if (has(key::kRopeAmplitude) || is_long) {
+    rope.attention_factor =
+        number(key::kRopeAmplitude, 1.0) * (type == "yarn" ? nn::yarn_magnitude(rope.factor) : 1.0);
+  }
   const auto factors = [&](const char* name) {
     std::vector<double> list;
     if (const auto* tensor = file_.find_tensor(name)) {
@@ -51,21 +59,36 @@ nn::RopeConfig GgufConfig::rope(const nn::DecoderConfig& config) const {
     }
     return list;
   };
-  rope.divisors = factors("rope_freqs.weight");
-  rope.long_factors = factors("rope_factors_long.weight");
-  rope.short_factors = factors("rope_factors_short.weight");
+  rope.divisors = factors(key::kRopeDivisors);
+  rope.long_factors = factors(key::kRopeLong);
+  rope.short_factors = factors(key::kRopeShort);
   if (!rope.long_factors.empty()) rope.type = "longrope";
   nn::rope_frequencies(rope, 1);
   return rope;
 }
 
+void GgufConfig::set_windows(nn::DecoderConfig& config, int64_t window, int64_t period) const {
+  std::vector<bool> slides;
+  if (attempt([&] { return file_.get_bools(full(key::kWindowPattern)); }).ok()) {
+    slides = file_.get_bools(full(key::kWindowPattern)).value_or(std::vector<bool>());
+  } else {
+    period = std::max<int64_t>(1, integer(key::kWindowPattern, period));
+  }
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    const bool by_period = (static_cast<int64_t>(i) + 1) % period != 0;
+    config.layers[i].window =
+        (slides.empty() ? by_period : i < slides.size() && slides[i]) ? window : 0;
+  }
+}
+
 nn::DecoderConfig read_gguf_config(const io::GgufFile& file,
                                    const Named<Architecture>** architecture) {
-  const std::string name = file.require_string("general.architecture");
+  const std::string name = file.require_string(key::kArchitecture);
   std::vector<std::string> known;
   *architecture = nullptr;
   for (const auto& row : architectures()) {
-    if (name == row->gguf_name && *architecture == nullptr) *architecture = &row;
+    if (row->from_gguf == nullptr) continue;
+    if (name == row->gguf_name) *architecture = &row;
     known.emplace_back(row->gguf_name);
   }
   if (*architecture == nullptr) {
@@ -81,16 +104,16 @@ nn::DecoderConfig read_gguf_config(const io::GgufFile& file,
          "there is no matrix 'token_embd.weight'; is this a language model?");
   }
   config.vocab = embed->dims[0];
-  config.hidden = gguf.integer("embedding_length");
-  config.ffn = gguf.uniform("feed_forward_length");
-  config.heads = gguf.uniform("attention.head_count");
-  config.kv_heads = gguf.uniform("attention.head_count_kv", config.heads);
+  config.hidden = gguf.integer(key::kEmbeddingLength);
+  config.ffn = gguf.uniform(key::kFeedForwardLength);
+  config.heads = gguf.uniform(key::kHeadCount);
+  config.kv_heads = gguf.uniform(key::kHeadCountKv, config.heads);
   config.head_dim =
-      gguf.integer("attention.key_length", config.heads > 0 ? config.hidden / config.heads : 0);
-  config.max_positions = gguf.integer("context_length");
-  config.norm_epsilon = gguf.number("attention.layer_norm_rms_epsilon");
+      gguf.integer(key::kKeyLength, config.heads > 0 ? config.hidden / config.heads : 0);
+  config.max_positions = gguf.integer(key::kContextLength);
+  config.norm_epsilon = gguf.number(key::kNormEpsilon);
   config.ties_embeddings = !gguf.has_tensor("output.weight");
-  const int64_t layers = gguf.integer("block_count");
+  const int64_t layers = gguf.integer(key::kBlockCount);
   if (layers < 1 || layers > 512) {
     fail(ErrorCode::kCorruptData, file.where(),
          "block_count = {} is out of range; 1 to 512 are allowed", layers);

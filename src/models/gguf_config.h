@@ -18,6 +18,8 @@ class GgufConfig {
   // A number that may be given once or once a layer; all layers must agree.
   int64_t uniform(const std::string& key, std::optional<int64_t> fallback = {}) const;
   nn::RopeConfig rope(const nn::DecoderConfig& config) const;
+  // The window of all layers but every `period`th, where the file states no other period or layers.
+  void set_windows(nn::DecoderConfig& config, int64_t window, int64_t period) const;
   bool has_tensor(const std::string& name) const { return file_.find_tensor(name) != nullptr; }
 
  private:

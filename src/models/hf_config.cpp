@@ -85,7 +85,9 @@ nn::RopeConfig HfConfig::rope(const nn::DecoderConfig& config,
   rope.beta_fast = scaling.number("beta_fast", 32.0);
   rope.beta_slow = scaling.number("beta_slow", 1.0);
   rope.truncates = scaling.flag("truncate", true);
-  if (scaling.has("attention_factor")) rope.attention_factor = scaling.number("attention_factor");
+  const bool has_amplitude = rope.type == "yarn" || rope.type == "longrope";
+  if (has_amplitude && scaling.has("attention_factor"))
+    rope.attention_factor = scaling.number("attention_factor");
   if (scaling.has("mscale")) rope.mscale = scaling.number("mscale");
   if (scaling.has("mscale_all_dim")) rope.mscale_all_dim = scaling.number("mscale_all_dim");
   rope.short_factors = scaling.numbers("short_factor");

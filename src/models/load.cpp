@@ -1,6 +1,7 @@
 #include "models/load.h"
 
 #include "models/gguf_config.h"
+#include "models/gguf_keys.h"
 #include "models/gguf_source.h"
 #include "models/hf_config.h"
 #include "models/hf_source.h"
@@ -13,7 +14,7 @@ Model load_gguf(const fs::path& path) {
   Model model;
   model.path = path;
   model.gguf = io::GgufFile::open(path);
-  if (model.gguf->get_string("general.type").value_or("model") == "adapter") {
+  if (model.gguf->get_string(key::kType).value_or("model") == "adapter") {
     fail(ErrorCode::kInvalidArgument, path.string(),
          "this is an adapter, not a model; give the model and pass this with --adapter");
   }

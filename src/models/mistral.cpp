@@ -1,6 +1,8 @@
 // Mistral 7B and its kin: Llama's block with a sliding window (Jiang et al., 2023). Its GGUF files
-// say "llama".
+// say "llama", and are read as such.
 #include "models/gguf_config.h"
+#include "models/gguf_keys.h"
+#include "models/gguf_metadata.h"
 #include "models/hf_config.h"
 
 namespace moxie::models {
@@ -11,14 +13,12 @@ void from_hf(const HfConfig& hf, nn::DecoderConfig& config) {
                  hf.json().contains("sliding_window") ? hf.integer("sliding_window", 0) : 4096);
 }
 
-void from_gguf(const GgufConfig& gguf, nn::DecoderConfig& config) {
-  for (auto& layer : config.layers) layer.window = gguf.integer("attention.sliding_window", 0);
-}
+void to_gguf(GgufMetadata&, const nn::DecoderConfig&) {}
 
 }  // namespace
 
 extern const Architecture mistral_entry;
 const Architecture mistral_entry{
-    "Mistral, with its sliding window", "mistral", true, 0, from_hf, from_gguf};
+    "Mistral, with its sliding window", "llama", true, 0, from_hf, nullptr, to_gguf, kLlamaLimits};
 
 }  // namespace moxie::models

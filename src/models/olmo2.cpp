@@ -1,6 +1,7 @@
 // OLMo 2: norms after each sublayer instead of before, q and k normed over their full width (OLMo
 // Team, 2024).
 #include "models/gguf_config.h"
+#include "models/gguf_metadata.h"
 #include "models/hf_config.h"
 
 namespace moxie::models {
@@ -17,9 +18,12 @@ void from_gguf(const GgufConfig&, nn::DecoderConfig& config) {
   config.qk_norm = nn::QkNorm::kFullWidth;
 }
 
+void to_gguf(GgufMetadata&, const nn::DecoderConfig&) {}
+
 }  // namespace
 
 extern const Architecture olmo2_entry;
-const Architecture olmo2_entry{"OLMo 2", "olmo2", false, 0, from_hf, from_gguf};
+const Architecture olmo2_entry{"OLMo 2", "olmo2",   false,   0,
+                               from_hf,  from_gguf, to_gguf, {.tied_head = false}};
 
 }  // namespace moxie::models

@@ -1,5 +1,7 @@
 // Qwen 2 and 2.5: biases on q, k and v (Yang et al., 2024).
 #include "models/gguf_config.h"
+#include "models/gguf_keys.h"
+#include "models/gguf_metadata.h"
 #include "models/hf_config.h"
 
 namespace moxie::models {
@@ -19,9 +21,12 @@ void from_hf(const HfConfig& hf, nn::DecoderConfig& config) {
 
 void from_gguf(const GgufConfig&, nn::DecoderConfig&) {}
 
+void to_gguf(GgufMetadata&, const nn::DecoderConfig&) {}
+
 }  // namespace
 
 extern const Architecture qwen2_entry;
-const Architecture qwen2_entry{"Qwen 2 and 2.5", "qwen2", false, 0, from_hf, from_gguf};
+const Architecture qwen2_entry{"Qwen 2 and 2.5", "qwen2",   false,   0,
+                               from_hf,          from_gguf, to_gguf, {.qkv_bias = true}};
 
 }  // namespace moxie::models

@@ -1,5 +1,7 @@
 // Qwen 3, dense: a norm on each head of q and k, head size of its own (Yang et al., 2025).
 #include "models/gguf_config.h"
+#include "models/gguf_keys.h"
+#include "models/gguf_metadata.h"
 #include "models/hf_config.h"
 
 namespace moxie::models {
@@ -22,9 +24,11 @@ void from_gguf(const GgufConfig&, nn::DecoderConfig& config) {
   config.qk_norm = nn::QkNorm::kPerHead;
 }
 
+void to_gguf(GgufMetadata&, const nn::DecoderConfig&) {}
+
 }  // namespace
 
 extern const Architecture qwen3_entry;
-const Architecture qwen3_entry{"Qwen 3, dense", "qwen3", false, 0, from_hf, from_gguf};
+const Architecture qwen3_entry{"Qwen 3, dense", "qwen3", false, 0, from_hf, from_gguf, to_gguf, {}};
 
 }  // namespace moxie::models

@@ -1,8 +1,13 @@
 #include "models/save_gguf.h"
 
 #include <cstring>
+#include <map>
+#include <span>
 
+#include "models/gguf_keys.h"
+#include "models/gguf_metadata.h"
 #include "models/gguf_source.h"
+#include "models/gguf_text.h"
 #include "models/names.h"
 
 namespace moxie::models {
@@ -101,7 +106,11 @@ class Writer {
   }
 
   std::vector<std::byte> vector_bytes(const Planned& planned) const {
-    const Tensor values = planned.vector->value.to(DType::kF32);
+    Tensor values = planned.vector->value.to(DType::kF32);
+    if (config_.norm_shift != 0 && planned.vector->name.ends_with("norm")) {
+      values = values.clone();  // Gemma's norms are stored less one, but not here
+      for (float& x : values.span<float>()) x += static_cast<float>(config_.norm_shift);
+    }
     std::vector<std::byte> bytes(values.bytes());
     for (int64_t i = 0; i < values.count(); ++i) {
       const int64_t to = planned.is_permuted ? permuted_row(i, config_.head_dim) : i;
@@ -116,35 +125,80 @@ class Writer {
   const Named<quant::QuantFormat>* wanted_;
 };
 
-}  // namespace
+using Extra = std::vector<std::pair<std::string, std::vector<float>>>;
 
-void save_gguf(const Model& model, const fs::path& path, const std::string& format) {
-  if (!model.gguf) {
-    fail(ErrorCode::kUnsupported, "export",
-         "writing GGUF starts from a GGUF file, whose tokenizer it keeps, and '{}' is a Hugging "
-         "Face "
-         "folder; export it as hf",
-         model.path.string());
-  }
-  const Writer writer(model, format);
-  const auto plan = writer.plan();
-  io::GgufWriter file(path);
+// Declares and writes the weights, then what stands beside them.
+void write_tensors(io::GgufWriter& file, const Writer& writer, const std::vector<Planned>& plan,
+                   const std::vector<const io::StoredTensor*>& kept, const Extra& extra) {
+  for (const Planned& planned : plan) file.add_tensor(planned.name, planned.dims, *planned.format);
+  for (const auto* tensor : kept) file.add_tensor(tensor->name, tensor->dims, *tensor->format);
+  for (const auto& [name, values] : extra)
+    file.add_tensor(name, {static_cast<int64_t>(values.size())}, format_named("f32"));
+  for (const Planned& planned : plan) file.write_tensor(writer.bytes_of(planned));
+  for (const auto* tensor : kept) file.write_tensor(tensor->bytes);
+  for (const auto& [name, values] : extra) file.write_tensor(std::as_bytes(std::span(values)));
+}
+
+// The metadata of the file it came from, and the tensors that are not among the decoder's.
+void save_again(const Model& model, io::GgufWriter& file, const Writer& writer,
+                const std::string& format) {
   for (size_t i = 0; i < model.gguf->metadata().size(); ++i) {
-    const auto& [key, value] = model.gguf->metadata()[i];
-    if (key == "general.alignment" || (key == "general.file_type" && !format.empty())) continue;
-    file.copy(key, model.gguf->type_of(i), value);
+    const auto& [name, value] = model.gguf->metadata()[i];
+    if (name == key::kAlignment || (name == key::kFileType && !format.empty())) continue;
+    file.copy(name, model.gguf->type_of(i), value);
   }
-  if (!format.empty()) file.set_u32("general.file_type", file_type(format));
-  std::vector<const io::StoredTensor*>
-      kept;  // rope_freqs and the like: not part of the decoder's lists
+  if (!format.empty()) file.set_u32(key::kFileType, file_type(format));
+  std::vector<const io::StoredTensor*> kept;  // rope_freqs and the like
   for (const auto& tensor : model.gguf->tensors()) {
     if (tensor.name.starts_with("rope_") && tensor.format != nullptr) kept.push_back(&tensor);
   }
-  for (const Planned& planned : plan) file.add_tensor(planned.name, planned.dims, *planned.format);
-  for (const auto* tensor : kept) file.add_tensor(tensor->name, tensor->dims, *tensor->format);
-  for (const Planned& planned : plan) file.write_tensor(writer.bytes_of(planned));
-  for (const auto* tensor : kept) file.write_tensor(tensor->bytes);
+  write_tensors(file, writer, writer.plan(), kept, {});
   file.finish();
+}
+
+// The format of most of the weights.
+const Named<quant::QuantFormat>& main_format(const std::vector<Planned>& plan) {
+  std::map<std::string_view, int64_t> counts;
+  const Planned* most = &plan.front();
+  for (const Planned& planned : plan) {
+    counts[planned.format->name] += Shape(planned.dims).count();
+    if (counts[planned.format->name] > counts[most->format->name]) most = &planned;
+  }
+  return *most->format;
+}
+
+void save_new(const Model& model, io::GgufWriter& file, const Writer& writer) {
+  const nn::DecoderConfig& config = model.decoder->config();
+  const std::string where = model.path.string();
+  const auto plan = writer.plan();
+  const auto& format = main_format(plan);
+  file.set_string(key::kArchitecture, (*model.architecture)->gguf_name);
+  file.set_string(key::kType, "model");
+  file.set_string(key::kName, fs::weakly_canonical(model.path).filename().string());
+  file.set_u32(key::kFileType, file_type(format.name));
+  if (format->block > 1) file.set_u32(key::kQuantizationVersion, 2);
+  GgufMetadata metadata(file, *model.architecture->entry, where);
+  metadata.config(config);
+  const GgufText text(model.text, config.vocab, where);
+  text.write(file);
+  write_tensors(file, writer, plan, {}, metadata.tensors());
+  file.finish([&](const fs::path& written) {
+    const auto read = io::GgufFile::open(written);
+    check_gguf_config(*read, config, where);
+    text.check(*read);
+  });
+}
+
+}  // namespace
+
+void save_gguf(const Model& model, const fs::path& path, const std::string& format) {
+  const Writer writer(model, format);
+  io::GgufWriter file(path);
+  if (model.gguf) {
+    save_again(model, file, writer, format);
+  } else {
+    save_new(model, file, writer);
+  }
 }
 
 }  // namespace moxie::models

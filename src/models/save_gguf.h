@@ -1,6 +1,8 @@
 #pragma once
-// Writes a model that came from a GGUF file as a GGUF file: its metadata as it was, its weights in
-// their own bytes or in another format, q and k in the order llama.cpp expects.
+// Writes a model as a GGUF file, its weights in their own bytes or in another format, q and k in
+// the order llama.cpp expects. Of a model that came from a GGUF file the metadata stay as they
+// were; of a Hugging Face folder they are made from its configuration and its tokenizer, and the
+// file appears only after both, read back from it, are what they were.
 #include <filesystem>
 #include <string>
 

@@ -157,7 +157,9 @@ Json to_hf_config(const nn::DecoderConfig& config) {
 
 void save_hf(const Model& model, const fs::path& folder, DType dtype) {
   const nn::DecoderConfig& config = model.decoder->config();
-  if (model.gguf && !config.ropes.front().divisors.empty()) {
+  const nn::RopeConfig& rope = config.ropes.front();
+  const bool is_bare = rope.type != "yarn" && rope.type != "longrope" && rope.attention_factor;
+  if (model.gguf && (!rope.divisors.empty() || is_bare)) {
     fail(ErrorCode::kUnsupported, "export",
          "the GGUF file holds rotary factors without the settings they came from, which a "
          "config.json needs; start from the model's Hugging Face folder");

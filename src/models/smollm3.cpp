@@ -1,6 +1,8 @@
 // SmolLM3: Llama's block, every fourth layer without rotary positions (Hugging Face, 2025; NoPE
 // after Yang et al.).
 #include "models/gguf_config.h"
+#include "models/gguf_keys.h"
+#include "models/gguf_metadata.h"
 #include "models/hf_config.h"
 
 namespace moxie::models {
@@ -30,9 +32,11 @@ void from_gguf(const GgufConfig&, nn::DecoderConfig& config) {
     config.layers[i].uses_rope = (static_cast<int64_t>(i) + 1) % kInterval != 0;
 }
 
+void to_gguf(GgufMetadata&, const nn::DecoderConfig&) {}
+
 }  // namespace
 
 extern const Architecture smollm3_entry;
-const Architecture smollm3_entry{"SmolLM3", "smollm3", true, 0, from_hf, from_gguf};
+const Architecture smollm3_entry{"SmolLM3", "smollm3", true, 0, from_hf, from_gguf, to_gguf, {}};
 
 }  // namespace moxie::models

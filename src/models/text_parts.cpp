@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/json.h"
+#include "models/gguf_keys.h"
 
 namespace moxie::models {
 namespace fs = std::filesystem;
@@ -88,6 +89,18 @@ std::optional<int32_t> checked_id(const io::GgufFile& file, const char* key, siz
 
 }  // namespace
 
+std::vector<int32_t> unnamed_stops(const TextParts& parts) {
+  std::vector<int32_t> rest;
+  for (const int32_t stop : parts.stops) {
+    const bool ends_turns =
+        std::any_of(std::begin(kTurnEnds), std::end(kTurnEnds), [&](const char* token) {
+          return parts.tokenizer->token_id(token) == stop && parts.tokenizer->is_special(stop);
+        });
+    if (!ends_turns && stop != parts.eos) rest.push_back(stop);
+  }
+  return rest;
+}
+
 TextParts load_text_parts(const fs::path& folder) {
   TextParts parts;
   std::error_code ignored;
@@ -120,17 +133,17 @@ TextParts load_text_parts(const fs::path& folder) {
 
 TextParts load_text_parts(const io::GgufFile& file) {
   TextParts parts;
-  const auto* tokens = file.get_strings("tokenizer.ggml.tokens");
+  const auto* tokens = file.get_strings(key::kTokens);
   if (tokens == nullptr) return parts;
   text::VocabSpec spec;
-  spec.model = file.require_string("tokenizer.ggml.model");
-  spec.pre = file.get_string("tokenizer.ggml.pre").value_or("default");
+  spec.model = file.require_string(key::kVocabModel);
+  spec.pre = file.get_string(key::kPre).value_or("default");
   spec.tokens = *tokens;
-  if (const auto scores = file.get_floats("tokenizer.ggml.scores"))
+  if (const auto scores = file.get_floats(key::kScores))
     spec.scores.assign(scores->begin(), scores->end());
-  if (const auto types = file.get_ints("tokenizer.ggml.token_type"))
+  if (const auto types = file.get_ints(key::kTokenTypes))
     spec.types.assign(types->begin(), types->end());
-  if (const auto* merges = file.get_strings("tokenizer.ggml.merges")) spec.merges = *merges;
+  if (const auto* merges = file.get_strings(key::kMerges)) spec.merges = *merges;
   for (const auto& [count, key] : {std::pair<size_t, const char*>{spec.scores.size(), "scores"},
                                    {spec.types.size(), "token_type"}}) {
     if (count != 0 && count != spec.tokens.size()) {
@@ -139,22 +152,27 @@ TextParts load_text_parts(const io::GgufFile& file) {
     }
   }
   const size_t vocab = spec.tokens.size();
-  parts.bos = spec.bos = checked_id(file, "tokenizer.ggml.bos_token_id", vocab);
-  parts.eos = spec.eos = checked_id(file, "tokenizer.ggml.eos_token_id", vocab);
-  parts.pad = spec.pad = checked_id(file, "tokenizer.ggml.padding_token_id", vocab);
-  spec.unk = checked_id(file, "tokenizer.ggml.unknown_token_id", vocab);
-  spec.add_bos = file.get_bool("tokenizer.ggml.add_bos_token");
-  spec.add_eos = file.get_bool("tokenizer.ggml.add_eos_token");
-  spec.add_space_prefix = file.get_bool("tokenizer.ggml.add_space_prefix");
+  parts.bos = spec.bos = checked_id(file, key::kBos, vocab);
+  parts.eos = spec.eos = checked_id(file, key::kEos, vocab);
+  parts.pad = spec.pad = checked_id(file, key::kPadding, vocab);
+  spec.unk = checked_id(file, key::kUnknown, vocab);
+  spec.add_bos = file.get_bool(key::kAddBos);
+  spec.add_eos = file.get_bool(key::kAddEos);
+  spec.add_space_prefix = file.get_bool(key::kAddSpacePrefix);
+  spec.remove_extra_whitespaces = file.get_bool(key::kRemoveSpaces);
+  if (const auto bytes = file.get_ints(key::kCharsmap)) {
+    for (const int64_t byte : *bytes) spec.charsmap += static_cast<char>(byte);
+  }
   parts.tokenizer =
       std::make_unique<text::Tokenizer>(text::Tokenizer::from_vocab(spec, file.where()));
   const auto text_of = [&](std::optional<int32_t> id) {
     return id ? spec.tokens[static_cast<size_t>(*id)] : std::string();
   };
   add_stop(parts, parts.eos);
-  add_stop(parts, checked_id(file, "tokenizer.ggml.eot_token_id", vocab));
+  add_stop(parts, checked_id(file, key::kEot, vocab));
+  add_stop(parts, checked_id(file, key::kEom, vocab));
   add_turn_ends(parts);
-  make_template(parts, file.get_string("tokenizer.chat_template").value_or(""),
+  make_template(parts, file.get_string(key::kChatTemplate).value_or(""),
                 {text_of(parts.bos), text_of(parts.eos), text_of(parts.pad), text_of(spec.unk)},
                 file.where());
   return parts;

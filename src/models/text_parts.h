@@ -19,6 +19,9 @@ struct TextParts {
   std::vector<int32_t> stops;  // ids that end a generation: eos, end of turn, ...
 };
 
+// Those of `stops` that neither are eos nor end turns in a template of a family Moxie knows.
+std::vector<int32_t> unnamed_stops(const TextParts& parts);
+
 TextParts load_text_parts(const std::filesystem::path& folder);
 TextParts load_text_parts(const io::GgufFile& file);
 

@@ -40,10 +40,6 @@ std::vector<double> llama3(const RopeConfig& config) {
   return values;
 }
 
-double yarn_magnitude(double factor, double mscale) {
-  return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
-}
-
 // YaRN (Peng et al., 2023): a ramp over the dimensions between interpolation and none.
 RopeFrequencies yarn(const RopeConfig& config) {
   const double original = static_cast<double>(original_positions(config));
@@ -66,10 +62,8 @@ RopeFrequencies yarn(const RopeConfig& config) {
     const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
     result.values[i] = result.values[i] / config.factor * ramp + result.values[i] * (1 - ramp);
   }
-  if (config.attention_factor) {
-    result.amplitude = *config.attention_factor;
-  } else if (config.mscale && config.mscale_all_dim && *config.mscale != 0 &&
-             *config.mscale_all_dim != 0) {
+  if (config.mscale && config.mscale_all_dim && *config.mscale != 0 &&
+      *config.mscale_all_dim != 0) {
     result.amplitude = yarn_magnitude(config.factor, *config.mscale) /
                        yarn_magnitude(config.factor, *config.mscale_all_dim);
   } else {
@@ -92,9 +86,7 @@ RopeFrequencies longrope(const RopeConfig& config, int64_t length) {
   const double factor =
       config.factor > 1 ? config.factor
                         : static_cast<double>(config.max_positions) / static_cast<double>(original);
-  if (config.attention_factor) {
-    result.amplitude = *config.attention_factor;
-  } else if (factor > 1) {
+  if (factor > 1) {
     result.amplitude = std::sqrt(1 + std::log(factor) / std::log(static_cast<double>(original)));
   }
   return result;
@@ -112,6 +104,10 @@ std::vector<double> dynamic(const RopeConfig& config, int64_t length) {
 }
 
 }  // namespace
+
+double yarn_magnitude(double factor, double mscale) {
+  return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
+}
 
 const std::vector<std::string>& rope_types() {
   static const std::vector<std::string> types = {"default", "linear", "dynamic",
@@ -138,6 +134,7 @@ RopeFrequencies rope_frequencies(const RopeConfig& config, int64_t length) {
     fail(ErrorCode::kUnsupported, "rope", "scaling type '{}' is not known{}", config.type,
          suggestion(config.type, rope_types()));
   }
+  if (config.attention_factor) result.amplitude = *config.attention_factor;
   if (!config.divisors.empty()) {
     if (config.divisors.size() != result.values.size()) {
       fail(ErrorCode::kCorruptData, "rope", "{} divisors for {} frequencies",

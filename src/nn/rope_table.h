@@ -18,8 +18,9 @@ struct RopeConfig {
   double low_frequency_factor = 1, high_frequency_factor = 4;  // llama3
   double beta_fast = 32, beta_slow = 1;                        // yarn
   bool truncates = true;                                       // yarn: whole correction dimensions
-  std::optional<double> attention_factor, mscale, mscale_all_dim;  // yarn, longrope
-  std::vector<double> short_factors, long_factors;                 // longrope, [rotated / 2]
+  std::optional<double> attention_factor;                      // the amplitude, where it is given
+  std::optional<double> mscale, mscale_all_dim;                // yarn, longrope
+  std::vector<double> short_factors, long_factors;             // longrope, [rotated / 2]
   std::vector<double> divisors;  // GGUF's rope_freqs: frequencies are divided by these
 };
 
@@ -31,5 +32,7 @@ struct RopeFrequencies {
 // For a batch whose longest sequence has `length` positions (dynamic and longrope depend on it).
 RopeFrequencies rope_frequencies(const RopeConfig& config, int64_t length);
 const std::vector<std::string>& rope_types();
+// The amplitude of YaRN where the model gives none.
+double yarn_magnitude(double factor, double mscale = 1);
 
 }  // namespace moxie::nn

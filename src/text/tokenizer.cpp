@@ -120,4 +120,8 @@ std::string Tokenizer::to_json() const {
   return take(call<moxie_text_buffer>(kWhere, moxie_text_tokenizer_json, as_handle(handle_)));
 }
 
+std::string Tokenizer::vocabulary_json() const {
+  return take(call<moxie_text_buffer>(kWhere, moxie_text_tokenizer_vocab, as_handle(handle_)));
+}
+
 }  // namespace moxie::text

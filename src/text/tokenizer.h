@@ -56,6 +56,8 @@ class Tokenizer {
   bool is_special(int32_t id) const;
   // The tokenizer.json of this tokenizer, for export.
   std::string to_json() const;
+  // Its parts as lists (moxie_text_tokenizer_vocab in moxie_text.h), for vocab_of.
+  std::string vocabulary_json() const;
 
  private:
   explicit Tokenizer(void* handle);

@@ -16,11 +16,12 @@ use crate::sentencepiece;
 use crate::tokenizer::Tokenizer;
 
 /// tokenizer.ggml.token_type
-const NORMAL: i32 = 1;
-const UNKNOWN: i32 = 2;
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
-const BYTE: i32 = 6;
+pub const NORMAL: i32 = 1;
+pub const UNKNOWN: i32 = 2;
+pub const CONTROL: i32 = 3;
+pub const USER_DEFINED: i32 = 4;
+pub const UNUSED: i32 = 5;
+pub const BYTE: i32 = 6;
 
 /// Far below any log-probability, near enough to keep the precision of the others.
 const NEVER: f64 = -1e4;

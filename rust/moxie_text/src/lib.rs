@@ -17,6 +17,7 @@ mod python;
 mod sentencepiece;
 mod template;
 mod tokenizer;
+mod vocab_of;
 
 use error::{Failure, Outcome, Status};
 use ffi::{
@@ -163,6 +164,27 @@ pub unsafe extern "C" fn moxie_text_decode(
             .into())
     });
     unsafe { deliver(result, out, error) }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn moxie_text_tokenizer_vocab(
+    tokenizer: *const Tokenizer,
+    out: *mut Buffer,
+    error: *mut Buffer,
+) -> i32 {
+    let result = contain(Status::Internal, || {
+        Ok(vocab_of::vocab_of(&unsafe { &*tokenizer }.json()?)?.into())
+    });
+    unsafe { deliver(result, out, error) }
+}
+
+#[no_mangle]
+pub extern "C" fn moxie_text_pre_tokenizer(index: usize) -> Str {
+    let name = pre_tokenizers::distinct().nth(index).unwrap_or_default();
+    Str {
+        data: name.as_ptr(),
+        size: name.len(),
+    }
 }
 
 #[no_mangle]

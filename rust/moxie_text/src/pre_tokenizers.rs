@@ -198,3 +198,10 @@ pub fn names() -> Vec<&'static str> {
         .filter(|n| !n.is_empty())
         .collect()
 }
+
+/// One name for each set of rules; "default", which every loader warns about, comes last.
+pub fn distinct() -> impl Iterator<Item = &'static str> {
+    let first = |names: &&[&'static str]| names.iter().copied().find(|n| !n.is_empty());
+    let all = TABLE.iter().map(|(names, _)| names);
+    all.clone().skip(1).chain(all.take(1)).filter_map(first)
+}

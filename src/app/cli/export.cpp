@@ -26,6 +26,7 @@ const Verb export_entry = {
     .positionals = "model",
     .examples =
         "moxie export model.gguf --to hf --out folder\n"
+        "moxie export folder --to gguf --quant q8_0 --out model.gguf\n"
         "moxie export model.gguf --adapter lamp --merge --to gguf --quant q8_0 --out lamp.gguf\n"
         "moxie export model.gguf --adapter lamp --to gguf-adapter --out lamp-lora.gguf",
     .reads_recipe = false,
