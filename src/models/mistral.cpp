@@ -1,7 +1,5 @@
 // Mistral 7B and its kin: Llama's block with a sliding window (Jiang et al., 2023). Its GGUF files
 // say "llama", and are read as such.
-#include "models/gguf_config.h"
-#include "models/gguf_keys.h"
 #include "models/gguf_metadata.h"
 #include "models/hf_config.h"
 

@@ -1,6 +1,5 @@
 // Qwen 2 and 2.5: biases on q, k and v (Yang et al., 2024).
 #include "models/gguf_config.h"
-#include "models/gguf_keys.h"
 #include "models/gguf_metadata.h"
 #include "models/hf_config.h"
 

@@ -1,6 +1,5 @@
 // Qwen 3, dense: a norm on each head of q and k, head size of its own (Yang et al., 2025).
 #include "models/gguf_config.h"
-#include "models/gguf_keys.h"
 #include "models/gguf_metadata.h"
 #include "models/hf_config.h"
 

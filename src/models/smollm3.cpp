@@ -1,7 +1,6 @@
 // SmolLM3: Llama's block, every fourth layer without rotary positions (Hugging Face, 2025; NoPE
 // after Yang et al.).
 #include "models/gguf_config.h"
-#include "models/gguf_keys.h"
 #include "models/gguf_metadata.h"
 #include "models/hf_config.h"
 

@@ -57,6 +57,7 @@ constexpr Row kRows[] = {
     {"llama_rope_linear"},
     {"llama_rope_llama3"},
     {"llama_rope_yarn"},
+    {"llama_rope_yarn", R"({"rope_parameters": {"attention_factor": 0.8}})"},
     {"llama_rope_yarn_mscale"},
     {"llama_sharded"},
     {"llama_tied"},
@@ -70,6 +71,9 @@ constexpr Row kRows[] = {
     {"phi3_partial"},
     {"phi3_window", "{}", kNoWindow},
     {"qwen2"},
+    {"qwen2", R"({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}})"},
+    {"qwen2", R"({"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "truncate": false}})",
+     "rotary positions of the type 'yarn' as it sets them"},
     {"qwen2_tied_window", "{}", "a sliding window of 6 within 64 positions"},
     {"qwen2_tied_window", R"({"use_sliding_window": false})"},
     {"qwen3"},
@@ -168,7 +172,7 @@ TEST_F(GgufExport, NoCheckpointIsPassedOver) {
     if (fs::exists(entry.path() / "config.json")) folders.insert(entry.path().filename().string());
   }
   EXPECT_EQ(rows, folders);
-  EXPECT_EQ(std::size(kRows), 43u);
+  EXPECT_EQ(std::size(kRows), 46u);
   EXPECT_EQ(folders.size(), 34u);
 }
 

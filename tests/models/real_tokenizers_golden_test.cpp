@@ -1,5 +1,5 @@
 // The vocabularies of two published models give llama.cpp's ids (tests/golden/text, made by
-// make_real_tokenizers.py), read from their files and written again as a GGUF file's vocabulary.
+// make_real_vocabularies.py), read from their files and written again as a GGUF file's vocabulary.
 // The files are not in the repository: tools/fetch_model.sh says where they are, and fetches them.
 #include <gtest/gtest.h>
 
@@ -34,7 +34,7 @@ std::string fetched(const std::string& name) {
 }
 
 TEST(RealTokenizers, IdsEqualLlamaCpp) {
-  const Json file = read_json_file(kSource + "/tests/golden/text/real_tokenizers.json");
+  const Json file = read_json_file(kSource + "/tests/golden/text/real_vocabularies.json");
   const auto texts = file.at("texts").get<std::vector<std::string>>();
   ASSERT_GE(texts.size(), 19u);
   ASSERT_EQ(file.at("models").size(), 2u);

@@ -140,13 +140,6 @@ def test_quantised_files_are_read_elsewhere(moxie, smollm_gguf, smollm, smollm_t
     assert relative(ours, models.logits(smollm, ids)) < loss
 
 
-def test_gguf_of_a_directory_is_refused_with_the_way_out(moxie, tmp_path):
-    """A GGUF file keeps the tokenizer of the one it came from: a directory has none in that form."""
-    with pytest.raises(AssertionError, match="export it as hf"):
-        moxie.run("export", BASE, "--to", "gguf", "--quant", "f32", "--out", tmp_path / "tiny.gguf")
-    assert not (tmp_path / "tiny.gguf").exists()
-
-
 @pytest.mark.parametrize("options", [
     {}, {"use_rslora": True, "rank_pattern": {"o_proj": 2}, "alpha_pattern": {"o_proj": 9, "q_proj": 5}},
 ], ids=["plain", "rslora_and_patterns"])

@@ -20,26 +20,29 @@ TINY = GOLDEN / "tiny_models"
 TEXT = "Turn off the lamp 21 times,\n\n  then open \"the\" gate. </s>x"
 GEMMA = {"query_pre_attn_scalar": 16}  # its head size: llama.cpp takes that for granted
 BOUND = {"gemma": 1e-3}
+YARN = {"rope_type": "yarn", "rope_theta": 100.0, "factor": 4.0}
 # Every checkpoint that is not refused (tests/models/gguf_export_golden_test.cpp), but for
 # phi3_longrope_short: llama.cpp picks the factors by its context, which has 256 tokens at least.
-CASES = {
-    "gemma2": GEMMA, "gemma3": GEMMA, "gemma3_legacy_config": GEMMA, "gemma3_rope_linear": GEMMA,
-    "mistral_window": {"sliding_window": 64}, "qwen2_tied_window": {"use_sliding_window": False},
-    **dict.fromkeys([
+CASES = [
+    ("gemma2", GEMMA), ("gemma3", GEMMA), ("gemma3_legacy_config", GEMMA), ("gemma3_rope_linear", GEMMA),
+    ("mistral_window", {"sliding_window": 64}), ("qwen2_tied_window", {"use_sliding_window": False}),
+    ("llama_rope_yarn", {"rope_parameters": {**YARN, "original_max_position_embeddings": 16, "attention_factor": 0.8}}),
+    ("qwen2", {"rope_parameters": YARN}),
+    *((name, {}) for name in [
         "granite", "granite_tied_bias", "llama", "llama_attention_bias", "llama_head_dim", "llama_legacy_config",
         "llama_mlp_bias", "llama_no_groups", "llama_one_kv_head", "llama_rope_linear", "llama_rope_llama3",
         "llama_rope_yarn", "llama_rope_yarn_mscale", "llama_sharded", "llama_tied", "mistral_head_dim", "olmo2",
-        "phi3", "phi3_longrope_long", "phi3_partial", "qwen2", "qwen3", "smollm3"], {}),
-}
+        "phi3", "phi3_longrope_long", "phi3_partial", "qwen2", "qwen3", "smollm3"]),
+]
 
 
-@pytest.mark.parametrize("name", sorted(CASES))
-def test_llama_cpp_computes_the_same(moxie, tmp_path, name):
+@pytest.mark.parametrize("name, changes", CASES)
+def test_llama_cpp_computes_the_same(moxie, tmp_path, name, changes):
     folder = tmp_path / "model"
     shutil.copytree(TINY / name, folder)
     shutil.copytree(TINY / "tokenizer", folder, dirs_exist_ok=True)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **CASES[name]}))
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
     ids = load_file(TINY / name / "golden.safetensors")["input_ids"].tolist()
     moxie.run("export", folder, "--to", "gguf", "--quant", "f32", "--out", tmp_path / "model.gguf")
     llm = models.llama_cpp(tmp_path / "model.gguf", length=64)
@@ -89,7 +92,7 @@ def test_vocabularies_survive(moxie, smollm_gguf, gemma_gguf, tmp_path, name):
     moxie.run("export", gguf, "--to", "hf", "--quant", "bf16", "--out", tmp_path / "hf")
     moxie.run("export", tmp_path / "hf", "--to", "gguf", "--out", tmp_path / "m.gguf")
     llm = Llama(str(tmp_path / "m.gguf"), vocab_only=True, verbose=False)
-    golden = json.loads((GOLDEN / "text" / "real_tokenizers.json").read_text())
+    golden = json.loads((GOLDEN / "text" / "real_vocabularies.json").read_text())
     assert len(golden["texts"]) >= 19
     for text, wanted in zip(golden["texts"], golden["models"][name], strict=True):
         assert llm.tokenize(text.encode(), add_bos=True, special=True) == wanted, text

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes real_tokenizers.json: the ids llama.cpp gives with the vocabularies of two published models, for
+"""Writes real_vocabularies.json: the ids llama.cpp gives with the vocabularies of two published models, for
 texts.py and for longer texts that are heavy in languages, white space and emoji.
 
 Prints where transformers reads the same file another way.
-Usage: make_real_tokenizers.py [output]
+Usage: make_real_vocabularies.py [output]
 """
 import importlib.metadata
 import json
@@ -58,7 +58,7 @@ def main():
         models[name] = ids
     made_with = {p: importlib.metadata.version(p) for p in ("llama_cpp_python", "transformers")}
     out = {"made_with": made_with, "texts": ALL, "models": models}
-    default = pathlib.Path(__file__).parent / "real_tokenizers.json"
+    default = pathlib.Path(__file__).parent / "real_vocabularies.json"
     path = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else default
     path.write_text(json.dumps(out, ensure_ascii=False, separators=(",", ":")) + "\n")
 
