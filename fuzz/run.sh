@@ -4,7 +4,7 @@
 set -eu
 seconds=${1:?usage: fuzz/run.sh SECONDS [BUILD]}
 here=$(cd "$(dirname "$0")" && pwd)
-build=$(cd "${2:-$here/../build/fuzz}" && pwd)
+build=$(cd "${2:-$here/../build/asan}" && pwd)
 findings=$build/fuzz/findings
 mkdir -p "$findings"
 found=0

@@ -101,8 +101,17 @@ class Writer {
                           ? matrix.frozen().format()
                           : format_named("f32");
     if (wanted_ == nullptr) return matrix.is_frozen() ? matrix.frozen().format() : own;
-    // A row that does not divide into blocks keeps what it has, as llama.cpp's tools fall back.
-    return matrix.cols() % (*wanted_)->block == 0 ? *wanted_ : format_named("f16");
+    const auto divides = [&](const Named<quant::QuantFormat>& format) {
+      return matrix.cols() % format->block == 0;
+    };
+    // As llama.cpp's quantize: few bits cost the output projection most, so it gets more; rows that
+    // do not divide into blocks take the next format that they fit.
+    const bool is_output =
+        matrix.name() == "head" || (matrix.name() == "embed" && config_.ties_embeddings);
+    const bool is_small = (*wanted_)->bytes * 8 < 6 * (*wanted_)->block;
+    const auto& wanted = is_output && is_small ? format_named("q6_k") : *wanted_;
+    if (divides(wanted)) return wanted;
+    return divides(format_named("q8_0")) ? format_named("q8_0") : format_named("f16");
   }
 
   std::vector<std::byte> vector_bytes(const Planned& planned) const {

@@ -16,7 +16,8 @@ struct Attributes {
 };
 
 Tensor forward(Call& call, std::span<const Tensor> in) {
-  const auto& [labels, options] = attributes_of<Attributes>(call);
+  const auto& attributes = attributes_of<Attributes>(call);
+  const std::vector<int64_t>& labels = attributes.labels;
   check_float("logit_loss", in[0]);
   if (static_cast<int64_t>(labels.size()) != in[0].rows()) {
     fail(ErrorCode::kInvalidArgument, "logit_loss", "logits {} with {} labels do not fit",
@@ -32,8 +33,8 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
     using T = decltype(zero);
     parallel_for(rows.rows(), 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        losses[static_cast<size_t>(i)] = visit_row(options, rows.data<T>() + i * vocab, vocab,
-                                                   labels[static_cast<size_t>(i)], wanted);
+        losses[static_cast<size_t>(i)] = visit_row(attributes.options, rows.data<T>() + i * vocab,
+                                                   vocab, labels[static_cast<size_t>(i)], wanted);
       }
     });
     double sum = 0;
