@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -63,12 +62,14 @@ class Moxie:
 
     def start(self):
         before = time.perf_counter()
-        with subprocess.Popen([MOXIE, *self.args], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
-            if not child.stdout.read(1):
-                raise SystemExit("moxie generate wrote nothing")
-            seconds = time.perf_counter() - before
-            child.stdout.read()
-        self.facts["peak_rss_mib"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        child = subprocess.Popen([MOXIE, *self.args], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        first = child.stdout.read(1)
+        seconds = time.perf_counter() - before
+        child.stdout.read()
+        _, child.returncode, used = os.wait4(child.pid, 0)
+        if not first or child.returncode != 0:
+            raise RuntimeError("moxie generate wrote nothing")
+        self.facts["peak_rss_mib"] = used.ru_maxrss / 1024
         return 1 / seconds
 
     def close(self):
