@@ -63,8 +63,9 @@ def write():
     text = PAGE.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    lines = [""]
+    lines = []
     for path in sorted((HERE / "results").glob("*.json")):
         lines += describe(json.loads(path.read_text()))
-    PAGE.write_text(before + BEGIN + "\n".join(lines) + END + after, encoding="utf-8")
+    lines = lines or ["No run of all pairs on a quiet machine has been kept yet.", ""]
+    PAGE.write_text(before + BEGIN + "\n" + "\n".join(lines) + END + after, encoding="utf-8")
     return 0
