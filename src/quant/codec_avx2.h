@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #define MOXIE_AVX2 [[gnu::target("avx2,f16c"), gnu::always_inline]] inline
 
@@ -64,6 +65,17 @@ MOXIE_AVX2 void affine32(__m256i q, __m256 d, __m256 m, float* dst) {
   affine16(_mm256_extracti128_si256(q, 1), d, m, dst + 16);
 }
 
+MOXIE_AVX2 int load16(const std::byte* src) {
+  uint16_t value;
+  std::memcpy(&value, src, 2);
+  return value;
+}
+MOXIE_AVX2 int load32(const std::byte* src) {
+  int value;
+  std::memcpy(&value, src, 4);
+  return value;
+}
+
 MOXIE_AVX2 __m128i low_nibbles(__m128i q) {
   return _mm_and_si128(q, _mm_set1_epi8(15));
 }
@@ -73,6 +85,23 @@ MOXIE_AVX2 __m128i high_nibbles(__m128i q) {
 // 32 elements out of 16 bytes: the low nibbles, then the high ones.
 MOXIE_AVX2 __m256i nibbles32(__m128i q) {
   return _mm256_set_m128i(high_nibbles(q), low_nibbles(q));
+}
+
+// The same in one step for each half of the register.
+MOXIE_AVX2 __m256i spread_nibbles(const std::byte* src) {
+  const __m256i both = _mm256_broadcastsi128_si256(bytes16(src));
+  const __m256i moved = _mm256_srlv_epi32(both, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
+  return _mm256_and_si256(moved, _mm256_set1_epi8(15));
+}
+
+// 16 in byte i where bit i of the four bytes at src is set, else 0.
+MOXIE_AVX2 __m256i fifth_bits(const std::byte* src) {
+  const __m256i which = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,  //
+                                         2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+  const __m256i bit = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201));
+  const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(load32(src)), which);
+  const __m256i is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
+  return _mm256_and_si256(is_set, _mm256_set1_epi8(16));
 }
 
 // levels[q] for 32 codes below 16.

@@ -10,6 +10,8 @@
 
 namespace moxie::quant {
 
+struct Int8Kernels;  // int8.h
+
 struct QuantFormat {
   const char* summary;  // one line for tables and docs
   int block;            // elements a block
@@ -21,6 +23,8 @@ struct QuantFormat {
   void (*decode)(const std::byte* src, float* dst, int64_t n) noexcept;
   // Encodes n elements (a multiple of block); null when not writable.
   void (*encode)(const float* src, std::byte* dst, int64_t n) noexcept;
+  // Products with activations rounded to 8 bits; null: this format has none.
+  const Int8Kernels* int8 = nullptr;
 };
 
 Table<QuantFormat> formats();

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "quant/codec_avx2.h"
+
 namespace moxie::quant {
 
 struct ScaleMinimum {
@@ -17,6 +19,19 @@ struct ScaleMinimum {
   if (group < 4) return {p[group] & 63, p[4 + group] & 63};
   return {(p[4 + group] & 15) | p[group - 4] >> 6 << 4, p[4 + group] >> 4 | p[group] >> 6 << 4};
 }
+
+#ifndef MOXIE_SCALAR_ONLY
+// Of all groups at once: eight scales, then eight minima, a byte each.
+MOXIE_AVX2 __m128i scales_and_minima(const std::byte* packed) {
+  const auto a = static_cast<uint32_t>(avx2::load32(packed));
+  const auto b = static_cast<uint32_t>(avx2::load32(packed + 4));
+  const auto c = static_cast<uint32_t>(avx2::load32(packed + 8));
+  const uint32_t scales = (c & 0x0F0F0F0Fu) | (a >> 2 & 0x30303030u);
+  const uint32_t minima = (c >> 4 & 0x0F0F0F0Fu) | (b >> 2 & 0x30303030u);
+  return _mm_setr_epi32(static_cast<int>(a & 0x3F3F3F3Fu), static_cast<int>(scales),
+                        static_cast<int>(b & 0x3F3F3F3Fu), static_cast<int>(minima));
+}
+#endif
 
 // The reverse, into bytes that were zero.
 void set_scale_minimum(std::byte* packed, int group, ScaleMinimum s);

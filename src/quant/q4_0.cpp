@@ -1,5 +1,6 @@
 #include "quant/codec.h"
 #include "quant/format.h"
+#include "quant/int8_kernels.h"
 #include "tensor/dtype.h"
 
 // 32 elements: an f16 scale d, then 16 bytes; the low nibbles are elements 0..15, the high ones
@@ -19,8 +20,24 @@ struct Q4_0 {
   }
 #ifndef MOXIE_SCALAR_ONLY
   MOXIE_AVX2 static void decode_block_avx2(const std::byte* src, float* dst) {
-    const __m256i q = avx2::nibbles32(avx2::bytes16(src + 2));
+    const __m256i q = codes_avx2(src, 0);
     avx2::scaled32(_mm256_sub_epi8(q, _mm256_set1_epi8(8)), avx2::half(src), dst);
+  }
+#endif
+
+  static constexpr int kBits = 4, kOffset = 8, kScaleAt = 0;
+  static constexpr Minima kMinima = Minima::kNone;
+  static constexpr Multipliers kMultipliers = Multipliers::kNone;
+  [[gnu::always_inline]] static void codes(const std::byte* src, int /*group*/, uint8_t* out) {
+    const auto* q = reinterpret_cast<const uint8_t*>(src + 2);
+    for (int i = 0; i < 16; ++i) {
+      out[i] = q[i] & 15;
+      out[16 + i] = q[i] >> 4;
+    }
+  }
+#ifndef MOXIE_SCALAR_ONLY
+  MOXIE_AVX2 static __m256i codes_avx2(const std::byte* src, int /*group*/) {
+    return avx2::spread_nibbles(src + 2);
   }
 #endif
 };
@@ -49,6 +66,7 @@ const QuantFormat q4_0_entry{.summary = "4 bits, a scale per 32",
                              .max_rmse = 0.1,
                              .is_writable = true,
                              .decode = decode<Q4_0>,
-                             .encode = encode};
+                             .encode = encode,
+                             .int8 = &kInt8KernelsOf<Q4_0>};
 
 }  // namespace moxie::quant

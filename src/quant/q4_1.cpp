@@ -2,6 +2,7 @@
 
 #include "quant/codec.h"
 #include "quant/format.h"
+#include "quant/int8_kernels.h"
 #include "tensor/dtype.h"
 
 // 32 elements: f16 scale d, f16 minimum m, then 16 bytes of nibbles as in q4_0; x = d * nibble + m.
@@ -21,8 +22,23 @@ struct Q4_1 {
   }
 #ifndef MOXIE_SCALAR_ONLY
   MOXIE_AVX2 static void decode_block_avx2(const std::byte* src, float* dst) {
-    const __m256i q = avx2::nibbles32(avx2::bytes16(src + 4));
-    avx2::affine32(q, avx2::half(src), avx2::half(src + 2), dst);
+    avx2::affine32(codes_avx2(src, 0), avx2::half(src), avx2::half(src + 2), dst);
+  }
+#endif
+
+  static constexpr int kBits = 4, kOffset = 0, kScaleAt = 0;
+  static constexpr Minima kMinima = Minima::kBlock;
+  static constexpr Multipliers kMultipliers = Multipliers::kNone;
+  [[gnu::always_inline]] static void codes(const std::byte* src, int /*group*/, uint8_t* out) {
+    const auto* q = reinterpret_cast<const uint8_t*>(src + 4);
+    for (int i = 0; i < 16; ++i) {
+      out[i] = q[i] & 15;
+      out[16 + i] = q[i] >> 4;
+    }
+  }
+#ifndef MOXIE_SCALAR_ONLY
+  MOXIE_AVX2 static __m256i codes_avx2(const std::byte* src, int /*group*/) {
+    return avx2::spread_nibbles(src + 4);
   }
 #endif
 };
@@ -53,6 +69,7 @@ const QuantFormat q4_1_entry{.summary = "4 bits, a scale and a minimum per 32",
                              .max_rmse = 0.09,
                              .is_writable = true,
                              .decode = decode<Q4_1>,
-                             .encode = encode};
+                             .encode = encode,
+                             .int8 = &kInt8KernelsOf<Q4_1>};
 
 }  // namespace moxie::quant

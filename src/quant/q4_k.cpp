@@ -3,6 +3,7 @@
 
 #include "quant/codec.h"
 #include "quant/format.h"
+#include "quant/int8_kernels.h"
 #include "quant/k_blocks.h"
 #include "tensor/dtype.h"
 
@@ -35,19 +36,30 @@ struct Q4_K {
   MOXIE_AVX2 static void decode_block_avx2(const std::byte* src, float* dst) {
     const __m256 d = avx2::half(src);
     const __m256 dmin = avx2::half(src + 2);
-    const __m256i mask = _mm256_set1_epi8(15);
-    for (int pair = 0; pair < 4; ++pair) {
-      const __m256i q = avx2::bytes32(src + 16 + 32 * pair);
-      for (int odd = 0; odd < 2; ++odd) {
-        const ScaleMinimum s = scale_minimum(src + 4, 2 * pair + odd);
-        const __m256 scale = avx2::times(d, s.scale);
-        const __m256 minimum = avx2::times(dmin, s.minimum);
-        const __m256i codes = odd != 0 ? _mm256_srli_epi16(q, 4) : q;
-        // Adding -minimum rounds as subtracting does.
-        avx2::affine32(_mm256_and_si256(codes, mask), scale,
-                       _mm256_xor_ps(minimum, _mm256_set1_ps(-0.0f)), dst + 64 * pair + 32 * odd);
-      }
+    for (int group = 0; group < 8; ++group) {
+      const ScaleMinimum s = scale_minimum(src + 4, group);
+      const __m256 scale = avx2::times(d, s.scale);
+      const __m256 minimum = avx2::times(dmin, s.minimum);
+      // Adding -minimum rounds as subtracting does.
+      avx2::affine32(codes_avx2(src, group), scale, _mm256_xor_ps(minimum, _mm256_set1_ps(-0.0f)),
+                     dst + 32 * group);
     }
+  }
+#endif
+
+  static constexpr int kBits = 4, kOffset = 0, kScaleAt = 0;
+  static constexpr Minima kMinima = Minima::kGroup;
+  static constexpr Multipliers kMultipliers = Multipliers::kGroup;
+  static constexpr int kMultipliersAt = 4;
+  [[gnu::always_inline]] static void codes(const std::byte* src, int group, uint8_t* out) {
+    const auto* q = reinterpret_cast<const uint8_t*>(src + 16 + group / 2 * 32);
+    for (int i = 0; i < 32; ++i) out[i] = q[i] >> (group % 2 * 4) & 15;
+  }
+#ifndef MOXIE_SCALAR_ONLY
+  MOXIE_AVX2 static __m256i codes_avx2(const std::byte* src, int group) {
+    const __m256i q = avx2::bytes32(src + 16 + group / 2 * 32);
+    const __m256i moved = group % 2 != 0 ? _mm256_srli_epi16(q, 4) : q;
+    return _mm256_and_si256(moved, _mm256_set1_epi8(15));
   }
 #endif
 };
@@ -91,6 +103,7 @@ const QuantFormat q4_k_entry{.summary = "4 bits, scales and minima per 32 within
                              .max_rmse = 0.075,
                              .is_writable = true,
                              .decode = decode<Q4_K>,
-                             .encode = encode};
+                             .encode = encode,
+                             .int8 = &kInt8KernelsOf<Q4_K>};
 
 }  // namespace moxie::quant

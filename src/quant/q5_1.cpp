@@ -2,6 +2,7 @@
 
 #include "quant/codec.h"
 #include "quant/format.h"
+#include "quant/int8_kernels.h"
 #include "tensor/dtype.h"
 
 // 32 elements: f16 scale d, f16 minimum m, 32 fifth bits, 16 bytes of nibbles; x = d * code + m.
@@ -24,6 +25,23 @@ struct Q5_1 {
       dst[16 + i] = d * static_cast<float>(upper) + m;
     }
   }
+
+  static constexpr int kBits = 5, kOffset = 0, kScaleAt = 0;
+  static constexpr Minima kMinima = Minima::kBlock;
+  static constexpr Multipliers kMultipliers = Multipliers::kNone;
+  [[gnu::always_inline]] static void codes(const std::byte* src, int /*group*/, uint8_t* out) {
+    const auto high = load<uint32_t>(src + 4);
+    const auto* q = reinterpret_cast<const uint8_t*>(src + 8);
+    for (int i = 0; i < 16; ++i) {
+      out[i] = static_cast<uint8_t>((q[i] & 15u) | (high >> i & 1u) << 4);
+      out[16 + i] = static_cast<uint8_t>((q[i] >> 4u) | (high >> (16 + i) & 1u) << 4);
+    }
+  }
+#ifndef MOXIE_SCALAR_ONLY
+  MOXIE_AVX2 static __m256i codes_avx2(const std::byte* src, int /*group*/) {
+    return _mm256_or_si256(avx2::spread_nibbles(src + 8), avx2::fifth_bits(src + 4));
+  }
+#endif
 };
 
 void encode(const float* src, std::byte* dst, int64_t n) noexcept {
@@ -56,6 +74,7 @@ const QuantFormat q5_1_entry{.summary = "5 bits, a scale and a minimum per 32",
                              .max_rmse = 0.04,
                              .is_writable = true,
                              .decode = decode<Q5_1>,
-                             .encode = encode};
+                             .encode = encode,
+                             .int8 = &kInt8KernelsOf<Q5_1>};
 
 }  // namespace moxie::quant

@@ -2,6 +2,7 @@
 
 #include "quant/codec.h"
 #include "quant/format.h"
+#include "quant/int8_kernels.h"
 #include "quant/k_blocks.h"
 #include "tensor/dtype.h"
 
@@ -36,21 +37,39 @@ struct Q6_K {
     const auto* scales = reinterpret_cast<const int8_t*>(src + 192);
     const __m256 d = avx2::half(src + 208);
     for (int part = 0; part < 8; ++part) {
-      const __m256i nibbles = avx2::bytes32(src + part / 4 * 64 + part % 2 * 32);
-      const __m256i pairs = avx2::bytes32(src + 128 + part / 4 * 32);
-      const int shift = part % 4;
-      const __m256i low = _mm256_and_si256(shift < 2 ? nibbles : _mm256_srli_epi16(nibbles, 4),
-                                           _mm256_set1_epi8(15));
-      const __m256i moved =  // the wanted two bits, now bits 4 and 5 of each byte
-          shift < 2 ? _mm256_slli_epi16(pairs, 4 - 2 * shift)
-                    : _mm256_srli_epi16(pairs, 2 * shift - 4);
-      const __m256i high = _mm256_and_si256(moved, _mm256_set1_epi8(0x30));
-      const __m256i code = _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32));
+      const __m256i code = _mm256_sub_epi8(codes_avx2(src, part), _mm256_set1_epi8(32));
       avx2::scaled16(_mm256_castsi256_si128(code), avx2::times(d, scales[2 * part]),
                      dst + 32 * part);
       avx2::scaled16(_mm256_extracti128_si256(code, 1), avx2::times(d, scales[2 * part + 1]),
                      dst + 32 * part + 16);
     }
+  }
+#endif
+
+  static constexpr int kBits = 6, kOffset = 32, kScaleAt = 208;
+  static constexpr Minima kMinima = Minima::kNone;
+  static constexpr Multipliers kMultipliers = Multipliers::kHalf;
+  static constexpr int kMultipliersAt = 192;
+  [[gnu::always_inline]] static void codes(const std::byte* src, int group, uint8_t* out) {
+    const auto* nibbles = reinterpret_cast<const uint8_t*>(src + group / 4 * 64 + group % 2 * 32);
+    const auto* pairs = reinterpret_cast<const uint8_t*>(src + 128 + group / 4 * 32);
+    const int shift = group % 4;
+    for (int i = 0; i < 32; ++i) {
+      const int low = nibbles[i] >> (shift / 2 * 4) & 15;
+      out[i] = static_cast<uint8_t>(low | (pairs[i] >> (2 * shift) & 3) << 4);
+    }
+  }
+#ifndef MOXIE_SCALAR_ONLY
+  MOXIE_AVX2 static __m256i codes_avx2(const std::byte* src, int group) {
+    const __m256i nibbles = avx2::bytes32(src + group / 4 * 64 + group % 2 * 32);
+    const __m256i pairs = avx2::bytes32(src + 128 + group / 4 * 32);
+    const int shift = group % 4;
+    const __m256i low =
+        _mm256_and_si256(shift < 2 ? nibbles : _mm256_srli_epi16(nibbles, 4), _mm256_set1_epi8(15));
+    const __m256i moved =  // the wanted two bits, now bits 4 and 5 of each byte
+        shift < 2 ? _mm256_slli_epi16(pairs, 4 - 2 * shift)
+                  : _mm256_srli_epi16(pairs, 2 * shift - 4);
+    return _mm256_or_si256(low, _mm256_and_si256(moved, _mm256_set1_epi8(0x30)));
   }
 #endif
 };
@@ -90,6 +109,7 @@ const QuantFormat q6_k_entry{.summary = "6 bits, scales per 16 within 256",
                              .max_rmse = 0.018,
                              .is_writable = true,
                              .decode = decode<Q6_K>,
-                             .encode = encode};
+                             .encode = encode,
+                             .int8 = &kInt8KernelsOf<Q6_K>};
 
 }  // namespace moxie::quant

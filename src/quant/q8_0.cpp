@@ -2,6 +2,7 @@
 
 #include "quant/codec.h"
 #include "quant/format.h"
+#include "quant/int8_kernels.h"
 #include "tensor/dtype.h"
 
 // 32 elements: an f16 scale d, then 32 signed bytes q; x = d * q.
@@ -20,6 +21,20 @@ struct Q8_0 {
 #ifndef MOXIE_SCALAR_ONLY
   MOXIE_AVX2 static void decode_block_avx2(const std::byte* src, float* dst) {
     avx2::scaled32(avx2::bytes32(src + 2), avx2::half(src), dst);
+  }
+#endif
+
+  static constexpr int kBits = 8, kOffset = 128, kScaleAt = 0;
+  static constexpr Minima kMinima = Minima::kNone;
+  static constexpr Multipliers kMultipliers = Multipliers::kNone;
+  [[gnu::always_inline]] static void codes(const std::byte* src, int /*group*/, uint8_t* out) {
+    for (int i = 0; i < 32; ++i) {
+      out[i] = static_cast<uint8_t>(load<uint8_t>(src + 2 + i) ^ 0x80);
+    }
+  }
+#ifndef MOXIE_SCALAR_ONLY
+  MOXIE_AVX2 static __m256i codes_avx2(const std::byte* src, int /*group*/) {
+    return _mm256_xor_si256(avx2::bytes32(src + 2), _mm256_set1_epi8(-128));
   }
 #endif
 };
@@ -46,6 +61,7 @@ const QuantFormat q8_0_entry{.summary = "8 bits, a scale per 32",
                              .max_rmse = 0.0058,
                              .is_writable = true,
                              .decode = decode<Q8_0>,
-                             .encode = encode};
+                             .encode = encode,
+                             .int8 = &kInt8KernelsOf<Q8_0>};
 
 }  // namespace moxie::quant

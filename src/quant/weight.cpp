@@ -9,6 +9,7 @@
 #include "base/threads.h"
 #include "kernels/gemm.h"
 #include "kernels/onednn.h"
+#include "quant/int8.h"
 
 namespace moxie::quant {
 
@@ -48,7 +49,7 @@ kernels::RowDecoder rows_of(const Weight& w) {
 
 // x as the product multiplies it: itself, or rounded to bf16 in `storage`.
 const float* factor(const Weight& w, const float* x, int64_t count, std::vector<float>& storage) {
-  if (w.compute() == Compute::kF32) return x;
+  if (w.compute() != Compute::kBF16) return x;
   storage.resize(static_cast<size_t>(count));
   round_bf16(x, storage.data(), count);
   return storage.data();
@@ -68,6 +69,11 @@ const kernels::PackedMatrix& packed(const Weight& w, PackedCopies& copies, bool 
                                                          kernels::PackedMatrix::Type::kBF16);
   }
   return *copy;
+}
+
+Int8Matrix int8_matrix(const Weight& w, float* y) {
+  const QuantFormat& format = *w.format().entry;
+  return {format.int8, w.bytes().data(), row_bytes(format, w.cols()), w.rows(), y};
 }
 
 std::vector<double> decoded_in_double(const Weight& w) {
@@ -142,10 +148,27 @@ Weight Weight::slice_rows(int64_t begin, int64_t end) const {
 }
 
 void Weight::matmul(const float* x, int64_t n, float* y, bool accumulate) const {
+  if (runs_int8()) {
+    const Int8Matrix matrix = int8_matrix(*this, y);
+    return int8_matmul({&matrix, 1}, cols_, x, n, accumulate);
+  }
   if (runs_packed(*this, n)) return packed(*this, *packed_, true).multiply(x, n, y, accumulate);
   std::vector<float> storage;
   x = factor(*this, x, n * cols_, storage);
   kernels::gemm_nt(n, rows_, cols_, x, rows_of(*this), y, accumulate);
+}
+
+void Weight::matmul_together(std::span<const Product> products, const float* x, int64_t n) {
+  std::vector<Int8Matrix> together;
+  for (const Product& product : products) {
+    MOXIE_ASSERT(product.weight.cols_ == products[0].weight.cols_);
+    if (product.weight.runs_int8()) {
+      together.push_back(int8_matrix(product.weight, product.y));
+    } else {
+      product.weight.matmul(x, n, product.y);
+    }
+  }
+  if (!together.empty()) int8_matmul(together, products[0].weight.cols_, x, n, false);
 }
 
 void Weight::matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate) const {

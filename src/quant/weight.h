@@ -5,7 +5,9 @@
 //
 // compute: "f32" multiplies the exactly decoded values in f32; "bf16" rounds both factors to bf16
 // and accumulates in f32 (emulated where the CPU has no such instruction, so results have one
-// meaning).
+// meaning); "int8" rounds x to 8 bits a group of 32 and multiplies integers (int8.h) where the
+// format has Int8Kernels, else it is "f32". matmul_transposed takes decoded values under int8 too,
+// so a gradient is that of the exact weights.
 #include <memory>
 #include <span>
 
@@ -14,7 +16,7 @@
 
 namespace moxie::quant {
 
-enum class Compute { kF32, kBF16 };
+enum class Compute { kF32, kBF16, kInt8 };
 
 struct PackedCopies;  // of a weight and of its slices, for CPUs that multiply bf16 natively
 
@@ -35,8 +37,16 @@ class Weight {
   Compute compute() const { return compute_; }
 
   // y[n, rows] = x[n, cols] W^T; adds to y instead when `accumulate`. Rows of x do not influence
-  // each other's results, and the bits do not depend on the number of threads.
+  // each other's results, and the bits do not depend on the number of threads; under int8 they do
+  // not depend on n or on the CPU either.
   void matmul(const float* x, int64_t n, float* y, bool accumulate = false) const;
+  // The products of several weights with the same x, y[i] = x w[i]^T: the bits of matmul, and under
+  // int8 its work in one parallel region.
+  struct Product {
+    const Weight& weight;
+    float* y;
+  };
+  static void matmul_together(std::span<const Product> products, const float* x, int64_t n);
   // dx[n, cols] = dy[n, rows] W; adds when `accumulate`.
   void matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate = false) const;
   // The same over decoded values in double, for tests and f64 runs.
@@ -53,6 +63,7 @@ class Weight {
   Tensor decode() const;  // the whole matrix in f32
 
  private:
+  bool runs_int8() const { return compute_ == Compute::kInt8 && (*format_)->int8 != nullptr; }
   const Named<QuantFormat>* format_ = nullptr;
   int64_t rows_ = 0, cols_ = 0;
   const std::byte* bytes_ = nullptr;

@@ -1,0 +1,64 @@
+#pragma once
+// Products of quantised weights with activations that are rounded to 8 bits: integers meet
+// integers, and a weight is never decoded to f32.
+//
+// Activations are cut into groups of 32: x_i ~ d q_i with |q_i| <= 127, d = max |x_i| / 127 in f32.
+// In a format with Int8Kernels 32 weights are w_i = scale (multiplier (code_i - offset)) + minimum.
+// A product's meaning, the same on every instruction set, for any number of threads, and whatever
+// other rows are multiplied in the same call, bit for bit:
+//   acc = 0; for each group in order:
+//     isum = sum_i multiplier (code_i - offset) q_i, exact in integers
+//     acc = fma(scale * d, isum, acc); where there is a minimum: acc = fma(minimum, d * sum q, acc)
+// The q's of a group that holds an infinity or a NaN are 0 and its d is NaN, so that the product
+// is NaN; a group below 2^-119 is zero.
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace moxie::quant {
+
+inline constexpr int64_t kInt8Group = 32;
+
+// Rows of activations, quantised. Views of memory that the caller keeps.
+struct Int8Rows {
+  int64_t count = 0, cols = 0;
+  int8_t* codes = nullptr;    // [count, cols]
+  float* scales = nullptr;    // [count, cols / 32]: d
+  float* sums = nullptr;      // [count, cols / 32]: d times the sum of the codes
+  int32_t* halves = nullptr;  // [count, cols / 32]: two int16, sums of the codes 0..15 and 16..31
+  int64_t groups() const { return cols / kInt8Group; }
+};
+
+void quantise_rows(const float* x, const Int8Rows& out, int64_t begin, int64_t end);
+void quantise_rows_scalar(const float* x, const Int8Rows& out, int64_t begin, int64_t end);
+
+// Rows of a weight, each of `stride` bytes, and where their products go:
+// y[i * ld + r] (+)= row r times row i of x.
+struct Int8Product {
+  const std::byte* weight;
+  int64_t stride;
+  const Int8Rows& x;
+  float* y;
+  int64_t ld;
+  bool accumulate;
+};
+
+// A format's products for rows [begin, end) of the weight with all rows of x, on one thread.
+struct Int8Kernels {
+  void (*dots)(const Int8Product& product, int64_t begin, int64_t end);    // for a few rows of x
+  void (*panels)(const Int8Product& product, int64_t begin, int64_t end);  // for many
+  void (*dots_scalar)(const Int8Product& product, int64_t begin, int64_t end);  // the reference
+};
+
+// y[n, rows] (+)= x[n, cols] W^T for each of the matrices, over all threads: x is rounded once, and
+// the rows of all matrices are dealt out together.
+struct Int8Matrix {
+  const Int8Kernels* kernels;
+  const std::byte* bytes;
+  int64_t stride, rows;
+  float* y;
+};
+void int8_matmul(std::span<const Int8Matrix> matrices, int64_t cols, const float* x, int64_t n,
+                 bool accumulate);
+
+}  // namespace moxie::quant

@@ -1,0 +1,124 @@
+#pragma once
+// Int8 products of a few rows of x (decoding), for AVX2: four rows of the weight at a time straight
+// from their bytes, one lane of the sum each, so that x is loaded once for all of them.
+#include <cstdint>
+
+#include "quant/int8_lanes.h"
+
+#ifndef MOXIE_SCALAR_ONLY
+namespace moxie::quant::avx2 {
+
+// sum over fours of (code - offset) x, or over fours of code x where `offset` is taken off later.
+template <class F>
+MOXIE_INT8 __m256i products(__m256i codes, __m256i x) {
+  if constexpr (F::kBits >= 6) {  // products of two bytes would saturate, or multipliers differ
+    const __m256i signed_codes =
+        _mm256_sub_epi8(codes, _mm256_set1_epi8(static_cast<char>(F::kOffset)));
+    return _mm256_maddubs_epi16(_mm256_abs_epi8(signed_codes), _mm256_sign_epi8(x, signed_codes));
+  } else {
+    return _mm256_maddubs_epi16(codes, x);
+  }
+}
+
+// Group g of the block: lane r gets sum_i multiplier (code_i - offset) q_i of row r.
+template <class F>
+MOXIE_INT8 __m128i integers_of_four(const Factors<F>& factors, const __m256i* codes, int g,
+                                    const int8_t* x, int32_t half_sums) {
+  const __m256i q = bytes32(reinterpret_cast<const std::byte*>(x));
+  __m256i sums[4];
+  for (int r = 0; r < 4; ++r) {
+    __m256i multiplier = _mm256_set1_epi16(1);
+    if constexpr (F::kMultipliers == Multipliers::kHalf) {
+      const int pair = load32(reinterpret_cast<const std::byte*>(factors.halves[r] + 2 * g));
+      const __m256i spread = _mm256_setr_epi8(0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1,  //
+                                              2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3);
+      multiplier = _mm256_shuffle_epi8(_mm256_set1_epi32(pair), spread);
+    }
+    sums[r] = _mm256_madd_epi16(products<F>(codes[r], q), multiplier);
+  }
+  __m128i total = totals_of_four(sums);
+  if constexpr (F::kBits < 6 && F::kOffset != 0) {
+    const __m128i x_sum = _mm_madd_epi16(_mm_set1_epi32(half_sums), _mm_set1_epi16(F::kOffset));
+    total = _mm_sub_epi32(total, x_sum);
+  }
+  if constexpr (F::kMultipliers == Multipliers::kGroup) {
+    total = _mm_mullo_epi32(total, bytes_of_four(factors.multipliers[g]));
+  }
+  return total;
+}
+
+// Four rows of the weight with kX rows of x from row `first` on.
+template <class F, int kX>
+[[gnu::target("avx2,fma,f16c")]] inline void dots_of_four(const std::byte* const* rows,
+                                                          const Int8Rows& x, int64_t first,
+                                                          __m128* acc) {
+  constexpr int kGroups = F::kBlock / static_cast<int>(kInt8Group);
+  const std::byte* at[4] = {rows[0], rows[1], rows[2], rows[3]};
+  __m128 sums[kX];
+  for (int i = 0; i < kX; ++i) sums[i] = _mm_setzero_ps();
+  const std::byte* next = rows[3] + (rows[1] - rows[0]);  // the next four rows, if they follow
+  for (int64_t b = 0; b < x.groups(); b += kGroups) {
+    for (int line = 0; line < 4 * F::kBytes; line += 64) _mm_prefetch(next + line, _MM_HINT_T0);
+    next += 4 * F::kBytes;
+    const Factors<F> factors(at);
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroups; ++g) {
+      __m256i codes[4];
+      for (int r = 0; r < 4; ++r) codes[r] = F::codes_avx2(at[r], g);
+      __m128 minimum = factors.minimum;
+      if constexpr (F::kMinima == Minima::kGroup) {
+        const __m128 values = _mm_cvtepi32_ps(bytes_of_four(factors.minima[g]));
+        minimum = _mm_xor_ps(_mm_mul_ps(minimum, values), _mm_set1_ps(-0.0f));
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < kX; ++i) {
+        const int64_t group = (first + i) * x.groups() + b + g;
+        const __m128i total =
+            integers_of_four<F>(factors, codes, g, x.codes + group * kInt8Group, x.halves[group]);
+        const __m128 scale = _mm_mul_ps(factors.scale, _mm_set1_ps(x.scales[group]));
+        sums[i] = _mm_fmadd_ps(scale, _mm_cvtepi32_ps(total), sums[i]);
+        if constexpr (F::kMinima != Minima::kNone) {
+          sums[i] = _mm_fmadd_ps(minimum, _mm_set1_ps(x.sums[group]), sums[i]);
+        }
+      }
+    }
+    for (auto& row : at) row += F::kBytes;
+  }
+  for (int i = 0; i < kX; ++i) acc[i] = sums[i];
+}
+
+// Writes `count` of the four lanes.
+MOXIE_INT8 void put_four(const Int8Product& p, int64_t row, int64_t count, int64_t i, __m128 acc) {
+  float* y = p.y + i * p.ld + row;
+  float values[4];
+  _mm_storeu_ps(values, acc);
+  for (int64_t r = 0; r < count; ++r) y[r] = (p.accumulate ? y[r] : 0.0f) + values[r];
+}
+
+template <class F, int kX>
+[[gnu::target("avx2,fma,f16c")]] void dots_of_rows(const Int8Product& p, int64_t begin, int64_t end,
+                                                   int64_t first) {
+  for (int64_t r = begin; r < end; r += 4) {
+    const int64_t count = end - r < 4 ? end - r : 4;
+    const std::byte* rows[4];
+    for (int64_t k = 0; k < 4; ++k) rows[k] = p.weight + (r + (k < count ? k : 0)) * p.stride;
+    __m128 acc[kX];
+    dots_of_four<F, kX>(rows, p.x, first, acc);
+    for (int i = 0; i < kX; ++i) put_four(p, r, count, first + i, acc[i]);
+  }
+}
+
+}  // namespace moxie::quant::avx2
+
+namespace moxie::quant {
+
+template <class F>
+void dots_avx2(const Int8Product& p, int64_t begin, int64_t end) {
+  int64_t i = 0;
+  for (; i + 4 <= p.x.count; i += 4) avx2::dots_of_rows<F, 4>(p, begin, end, i);
+  for (; i + 2 <= p.x.count; i += 2) avx2::dots_of_rows<F, 2>(p, begin, end, i);
+  for (; i < p.x.count; ++i) avx2::dots_of_rows<F, 1>(p, begin, end, i);
+}
+
+}  // namespace moxie::quant
+#endif

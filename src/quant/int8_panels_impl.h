@@ -1,0 +1,232 @@
+// Int8 products of many rows of x (prompts): the codes of eight rows of the weight are unpacked
+// once into a panel, four elements of each row side by side, so that four codes of x in all lanes
+// meet eight outputs at once. Two panels run together, against up to four rows of x.
+//
+// int8_kernels.h includes this once for each instruction set, with
+//   MOXIE_INT8_ISA     the namespace
+//   MOXIE_INT8_TARGET  what the compiler may use
+//   MOXIE_INT8_DOT     the instruction that adds products of four bytes to 32 bits, if there is one
+// Without it pairs are multiplied into 16 bits, whose sums are widened before they could overflow.
+#define MOXIE_INT8_HERE [[gnu::target(MOXIE_INT8_TARGET), gnu::always_inline]] inline
+
+namespace moxie::quant::MOXIE_INT8_ISA {
+
+using namespace avx2;  // NOLINT(google-build-using-namespace): what all instruction sets share
+
+#ifdef MOXIE_INT8_DOT
+inline constexpr bool kAddsFours = true;
+#else
+inline constexpr bool kAddsFours = false;
+#endif
+
+// A group of eight rows. Sums of 16 bits hold kRun products with 8-bit x; codes of 8 bits are split
+// into two planes of 4 for that.
+template <class F>
+struct PanelGroup {
+  static constexpr int kPlanes = F::kBits == 8 && !kAddsFours ? 2 : 1;
+  static constexpr int kRun = kAddsFours      ? (F::kMultipliers == Multipliers::kHalf ? 4 : 8)
+                              : F::kBits == 5 ? 4
+                              : F::kBits == 6 ? 2
+                                              : 8;
+  __m256i codes[kPlanes][8];  // [plane, elements 4 k .. 4 k + 3]: the low plane first
+  __m256i multipliers[2];     // of each half, as pairs of 16 bits
+  __m256 scale, minimum;
+};
+
+// Unpacks eight rows of `groups` groups.
+template <class F>
+[[gnu::target(MOXIE_INT8_TARGET)]] inline void fill_panel(const std::byte* const* rows,
+                                                          int64_t groups, PanelGroup<F>* panel) {
+  constexpr int kGroups = F::kBlock / static_cast<int>(kInt8Group);
+  const std::byte* at[8];
+  for (int r = 0; r < 8; ++r) at[r] = rows[r];
+  for (int64_t b = 0; b < groups; b += kGroups) {
+    const Factors<F> low(at), high(at + 4);
+    for (int g = 0; g < kGroups; ++g, ++panel) {
+      __m256i codes[8];
+      for (int r = 0; r < 8; ++r) codes[r] = F::codes_avx2(at[r], g);
+      transpose8(codes, panel->codes[0]);
+      if constexpr (PanelGroup<F>::kPlanes == 2) {
+        const __m256i mask = _mm256_set1_epi8(15);
+        for (int k = 0; k < 8; ++k) {
+          const __m256i both = panel->codes[0][k];
+          panel->codes[0][k] = _mm256_and_si256(both, mask);
+          panel->codes[1][k] = _mm256_and_si256(_mm256_srli_epi16(both, 4), mask);
+        }
+      }
+      __m128i first[2], second[2];
+      multiplier_pairs(low, g, first);
+      multiplier_pairs(high, g, second);
+      for (int h = 0; h < 2; ++h) panel->multipliers[h] = join(first[h], second[h]);
+      panel->scale = join(low.scale, high.scale);
+      if constexpr (F::kMinima == Minima::kBlock) panel->minimum = join(low.minimum, high.minimum);
+      if constexpr (F::kMinima == Minima::kGroup) {
+        const __m256i minima = join(bytes_of_four(low.minima[g]), bytes_of_four(high.minima[g]));
+        const __m256 product =
+            _mm256_mul_ps(join(low.minimum, high.minimum), _mm256_cvtepi32_ps(minima));
+        panel->minimum = _mm256_xor_ps(product, _mm256_set1_ps(-0.0f));
+      }
+    }
+    for (auto& row : at) row += F::kBytes;
+  }
+}
+
+// Sums of 16 bits, or of 32 where there is an instruction for it.
+MOXIE_INT8_HERE __m256i add_products(__m256i sum, __m256i codes, __m256i x) {
+#ifdef MOXIE_INT8_DOT
+  return MOXIE_INT8_DOT(sum, codes, x);
+#else
+  return _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, x));
+#endif
+}
+
+// Such sums times their multipliers, in 32 bits.
+template <class F>
+MOXIE_INT8_HERE __m256i widen(__m256i sum, __m256i multipliers, int plane) {
+  if constexpr (kAddsFours) {
+    if constexpr (F::kMultipliers == Multipliers::kNone) return sum;
+    return _mm256_mullo_epi32(sum, _mm256_srai_epi32(multipliers, 16));
+  } else {
+    if constexpr (F::kMultipliers != Multipliers::kNone) return _mm256_madd_epi16(sum, multipliers);
+    return _mm256_madd_epi16(sum, _mm256_set1_epi16(plane == 1 ? 16 : 1));
+  }
+}
+
+// totals[i][s]: for the eight rows of panel s, sum_i multiplier code_i q_i with row i of x.
+template <class F, int kR, int kS>
+MOXIE_INT8_HERE void integers_of_panels(const PanelGroup<F>* const* panel, const int8_t* const* x,
+                                        __m256i (*totals)[kS]) {
+  using Group = PanelGroup<F>;
+#pragma GCC unroll 2
+  for (int plane = Group::kPlanes - 1; plane >= 0; --plane) {
+#pragma GCC unroll 4
+    for (int from = 0; from < 8; from += Group::kRun) {
+      __m256i run[kR][kS];
+#pragma GCC unroll 8
+      for (int k = from; k < from + Group::kRun; ++k) {
+        __m256i w[kS];
+#pragma GCC unroll 2
+        for (int s = 0; s < kS; ++s) w[s] = panel[s]->codes[plane][k];
+#pragma GCC unroll 4
+        for (int i = 0; i < kR; ++i) {
+          const __m256i q = four_codes(x[i] + 4 * k);
+#pragma GCC unroll 2
+          for (int s = 0; s < kS; ++s) {
+            const __m256i before = k == from ? _mm256_setzero_si256() : run[i][s];
+            run[i][s] = add_products(before, w[s], q);
+          }
+        }
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < kR; ++i) {
+#pragma GCC unroll 2
+        for (int s = 0; s < kS; ++s) {
+          const __m256i wide = widen<F>(run[i][s], panel[s]->multipliers[from / 4], plane);
+          const bool is_first = plane == Group::kPlanes - 1 && from == 0;
+          totals[i][s] = is_first ? wide : _mm256_add_epi32(totals[i][s], wide);
+        }
+      }
+    }
+  }
+}
+
+// What kOffset takes off: offset times sum over halves of multiplier times the sum of x's codes.
+template <class F>
+MOXIE_INT8_HERE __m256i without_offset(const PanelGroup<F>& panel, __m256i totals,
+                                       __m256i half_sums) {
+  if constexpr (F::kOffset == 0) return totals;
+  __m256i multiplier = _mm256_set1_epi16(1);
+  if constexpr (F::kMultipliers != Multipliers::kNone) {
+    multiplier = _mm256_blend_epi16(panel.multipliers[0], panel.multipliers[1], 0xAA);
+  }
+  constexpr int kShift = std::countr_zero(static_cast<unsigned>(F::kOffset));
+  return _mm256_sub_epi32(totals,
+                          _mm256_slli_epi32(_mm256_madd_epi16(half_sums, multiplier), kShift));
+}
+
+// kS panels with kR rows of x from row `first` on: acc[i][s].
+template <class F, int kR, int kS>
+[[gnu::target(MOXIE_INT8_TARGET)]] inline void panel_tile(const PanelGroup<F>* panels,
+                                                          const Int8Rows& x, int64_t first,
+                                                          __m256 (*acc)[kS]) {
+  const int64_t groups = x.groups();
+  for (int i = 0; i < kR; ++i) {
+    for (int s = 0; s < kS; ++s) acc[i][s] = _mm256_setzero_ps();
+  }
+  for (int64_t g = 0; g < groups; ++g) {
+    const PanelGroup<F>* panel[kS];
+    for (int s = 0; s < kS; ++s) panel[s] = panels + s * groups + g;
+    const int8_t* codes[kR];
+    for (int i = 0; i < kR; ++i) codes[i] = x.codes + ((first + i) * groups + g) * kInt8Group;
+    __m256i totals[kR][kS];
+    integers_of_panels<F, kR, kS>(panel, codes, totals);
+#pragma GCC unroll 4
+    for (int i = 0; i < kR; ++i) {
+      const int64_t at = (first + i) * groups + g;
+      const __m256i half_sums = _mm256_set1_epi32(x.halves[at]);
+#pragma GCC unroll 2
+      for (int s = 0; s < kS; ++s) {
+        const __m256i sum = without_offset(*panel[s], totals[i][s], half_sums);
+        const __m256 scale = _mm256_mul_ps(panel[s]->scale, _mm256_set1_ps(x.scales[at]));
+        acc[i][s] = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(sum), acc[i][s]);
+        if constexpr (F::kMinima != Minima::kNone) {
+          acc[i][s] = _mm256_fmadd_ps(panel[s]->minimum, _mm256_set1_ps(x.sums[at]), acc[i][s]);
+        }
+      }
+    }
+  }
+}
+
+template <class F, int kR, int kS>
+[[gnu::target(MOXIE_INT8_TARGET)]] inline void run_tile(const Int8Product& p,
+                                                        const PanelGroup<F>* panels, int64_t row,
+                                                        int64_t end, int64_t first) {
+  __m256 acc[kR][kS];
+  panel_tile<F, kR, kS>(panels, p.x, first, acc);
+  for (int i = 0; i < kR; ++i) {
+    for (int s = 0; s < kS; ++s) {
+      const int64_t at = row + 8 * s;
+      put_eight(p.y + (first + i) * p.ld + at, end - at, p.accumulate, acc[i][s]);
+    }
+  }
+}
+
+template <class F, int kS>
+[[gnu::target(MOXIE_INT8_TARGET)]] inline void run_strip(const Int8Product& p,
+                                                         PanelGroup<F>* panels, int64_t row,
+                                                         int64_t end) {
+  constexpr int kR = F::kBits == 4 || kAddsFours ? 4 : 2;  // what the registers hold
+  for (int s = 0; s < kS; ++s) {
+    const std::byte* rows[8];
+    for (int64_t k = 0; k < 8; ++k) {
+      const int64_t at = row + 8 * s + k;
+      rows[k] = p.weight + (at < end ? at : row) * p.stride;
+    }
+    fill_panel<F>(rows, p.x.groups(), panels + s * p.x.groups());
+  }
+  int64_t i = 0;
+  for (; i + kR <= p.x.count; i += kR) run_tile<F, kR, kS>(p, panels, row, end, i);
+  for (; i < p.x.count; ++i) run_tile<F, 1, kS>(p, panels, row, end, i);
+}
+
+template <class F>
+void panels(const Int8Product& p, int64_t begin, int64_t end) {
+  using Group = PanelGroup<F>;
+  const size_t bytes = static_cast<size_t>(2 * p.x.groups()) * sizeof(Group);
+  auto* panels = reinterpret_cast<Group*>(
+      kernels::scratch(kernels::Scratch::kInt8Panels, bytes / sizeof(float)));
+  for (int64_t row = begin; row < end; row += 16) {
+    if (end - row > 8) {
+      run_strip<F, 2>(p, panels, row, end);
+    } else {
+      run_strip<F, 1>(p, panels, row, end);
+    }
+  }
+}
+
+}  // namespace moxie::quant::MOXIE_INT8_ISA
+
+#undef MOXIE_INT8_HERE
+#undef MOXIE_INT8_ISA
+#undef MOXIE_INT8_TARGET
+#undef MOXIE_INT8_DOT

@@ -1,0 +1,223 @@
+#include "quant/int8.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "base/rng.h"
+#include "base/threads.h"
+#include "quant/format.h"
+#include "quant/weight.h"
+#include "tensor/dtype.h"
+
+// Every format that claims int8 products proves them: against a double-precision reference over
+// its decoded values, and bit for bit between the scalar, the few-row and the many-row kernels.
+namespace moxie::quant {
+namespace {
+
+constexpr int kInt8Formats = 8;
+constexpr int64_t kCols = 768;  // three blocks of 256
+
+std::vector<float> normals(int64_t count, uint64_t seed) {
+  Rng rng(seed);
+  std::vector<float> out(static_cast<size_t>(count));
+  for (float& x : out) x = static_cast<float>(rng.normal());
+  return out;
+}
+
+// Random bytes: every code, scale and minimum occurs, also the ones no encoder writes. Only the f16
+// factors are made ordinary numbers.
+std::vector<std::byte> random_rows(const QuantFormat& format, int64_t rows, uint64_t seed) {
+  Rng rng(seed);
+  std::vector<std::byte> bytes(static_cast<size_t>(rows * row_bytes(format, kCols)));
+  for (auto& byte : bytes) byte = static_cast<std::byte>(rng.below(256));
+  const bool is_q6_k = format.gguf_type == 14;
+  for (size_t block = 0; block < bytes.size(); block += static_cast<size_t>(format.bytes)) {
+    const auto put = [&](size_t at) {
+      const uint16_t bits = to_float16(static_cast<float>(rng.normal())).bits;
+      std::memcpy(bytes.data() + block + at, &bits, 2);
+    };
+    put(is_q6_k ? 208 : 0);
+    if (!is_q6_k && format.bytes % 4 == 0) put(2);  // those with a minimum
+  }
+  return bytes;
+}
+
+struct Quantised {
+  Quantised(const std::vector<float>& x, int64_t count, bool is_scalar) {
+    const auto groups = static_cast<size_t>(count * (kCols / kInt8Group));
+    codes.resize(groups * kInt8Group);
+    scales.resize(groups);
+    sums.resize(groups);
+    halves.resize(groups);
+    rows = {count, kCols, codes.data(), scales.data(), sums.data(), halves.data()};
+    (is_scalar ? quantise_rows_scalar : quantise_rows)(x.data(), rows, 0, count);
+  }
+  std::vector<int8_t> codes;
+  std::vector<float> scales, sums;
+  std::vector<int32_t> halves;
+  Int8Rows rows;
+};
+
+using Kernel = void (*)(const Int8Product&, int64_t, int64_t);
+
+std::vector<float> run(Kernel kernel, const QuantFormat& format, const std::vector<std::byte>& w,
+                       const Int8Rows& x, bool accumulate) {
+  const int64_t stride = row_bytes(format, kCols);
+  const int64_t rows = static_cast<int64_t>(w.size()) / stride;
+  std::vector<float> y(static_cast<size_t>(x.count * rows), 0.5f);
+  kernel({w.data(), stride, x, y.data(), rows, accumulate}, 0, rows);
+  return y;
+}
+
+TEST(Int8, KernelsAgreeBitForBitAndWithTheDoubleReference) {
+  int seen = 0;
+  for (const auto& format : formats()) {
+    if (format->int8 == nullptr) continue;
+    ++seen;
+    const Int8Kernels& kernels = *format->int8;
+    for (const int64_t rows : {1, 4, 13, 29}) {  // odd strips too
+      const auto w = random_rows(*format.entry, rows, 5);
+      std::vector<float> decoded(static_cast<size_t>(rows * kCols));
+      format->decode(w.data(), decoded.data(), rows * kCols);
+      for (const int64_t n : {1, 2, 3, 7}) {
+        const auto values = normals(n * kCols, 6);
+        const Quantised x(values, n, true);
+        const auto y = run(kernels.dots_scalar, *format.entry, w, x.rows, true);
+        EXPECT_EQ(y, run(kernels.dots, *format.entry, w, x.rows, true)) << format.name << ' ' << n;
+        EXPECT_EQ(y, run(kernels.panels, *format.entry, w, x.rows, true))
+            << format.name << ' ' << n;
+        for (int64_t i = 0; i < n; ++i) {
+          for (int64_t r = 0; r < rows; ++r) {
+            double sum = 0.5, size = 0.5;
+            for (int64_t c = 0; c < kCols; ++c) {
+              const auto at = static_cast<size_t>(i * kCols + c);
+              const double q = double{x.scales[at / kInt8Group]} * x.codes[at];
+              const double term = q * double{decoded[static_cast<size_t>(r * kCols + c)]};
+              sum += term;
+              size += std::fabs(term);
+            }
+            EXPECT_NEAR(y[static_cast<size_t>(i * rows + r)], sum, 1e-6 * size) << format.name;
+          }
+        }
+      }
+    }
+  }
+  EXPECT_EQ(seen, kInt8Formats);
+}
+
+TEST(Int8, RoundingIsTheSameOnEveryPathAndWithinHalfAStep) {
+  auto values = normals(3 * kCols, 2);
+  for (size_t i = 0; i < values.size(); ++i) values[i] *= std::exp2f(float(i / 32 % 40) - 20);
+  std::fill_n(values.begin(), 32, 0.0f);
+  const Quantised fast(values, 3, false), plain(values, 3, true);
+  EXPECT_EQ(fast.codes, plain.codes);
+  EXPECT_EQ(fast.scales, plain.scales);
+  EXPECT_EQ(fast.sums, plain.sums);
+  EXPECT_EQ(fast.halves, plain.halves);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double step = plain.scales[i / kInt8Group];
+    EXPECT_NEAR(step * plain.codes[i], values[i], 0.5001 * step) << i;
+    EXPECT_LE(std::abs(plain.codes[i]), 127);
+  }
+}
+
+TEST(Int8, WhatIsNotANumberStaysOneAndTinyBecomesZero) {
+  std::vector<float> values(kCols, 1.0f);
+  values[5] = std::numeric_limits<float>::quiet_NaN();
+  values[40] = -std::numeric_limits<float>::infinity();
+  std::fill_n(values.begin() + 64, 32, 1e-40f);
+  for (const bool is_scalar : {false, true}) {
+    const Quantised x(values, 1, is_scalar);
+    EXPECT_TRUE(std::isnan(x.scales[0]) && std::isnan(x.scales[1]));
+    EXPECT_EQ(x.codes[5], 0);
+    EXPECT_EQ(x.scales[2], 0.0f);
+    EXPECT_EQ(x.codes[70], 0);
+    EXPECT_EQ(x.codes[100], 127);
+  }
+}
+
+// Weight::matmul under int8: threads, the number of rows and slices leave every bit as it is.
+TEST(Int8, ProductsDoNotDependOnThreadsRowsOrSlices) {
+  const int before = thread_count();
+  int seen = 0;
+  for (const auto& format : formats()) {
+    if (format->int8 == nullptr) continue;
+    ++seen;
+    const int64_t rows = 91, n = 9;
+    const auto bytes =
+        std::make_shared<std::vector<std::byte>>(random_rows(*format.entry, rows, 3));
+    Weight w(format, rows, kCols, bytes->data(), bytes);
+    w.set_compute(Compute::kInt8);
+    const auto x = normals(n * kCols, 4);
+    std::vector<float> y(static_cast<size_t>(n * rows));
+    set_thread_count(1);
+    w.matmul(x.data(), n, y.data());
+    for (const int threads : {2, 4}) {
+      set_thread_count(threads);
+      std::vector<float> again(y.size());
+      w.matmul(x.data(), n, again.data());
+      EXPECT_EQ(y, again) << format.name << ", " << threads << " threads";
+      std::vector<float> one(static_cast<size_t>(rows));
+      w.matmul(x.data() + 4 * kCols, 1, one.data());
+      EXPECT_TRUE(std::equal(one.begin(), one.end(), y.begin() + 4 * rows)) << format.name;
+    }
+    std::vector<float> part(20);
+    w.slice_rows(30, 50).matmul(x.data(), 1, part.data());
+    EXPECT_TRUE(std::equal(part.begin(), part.end(), y.begin() + 30)) << format.name;
+  }
+  set_thread_count(before);
+  EXPECT_EQ(seen, kInt8Formats);
+}
+
+TEST(Int8, SeveralWeightsTogetherHaveTheBitsOfEachAlone) {
+  std::vector<Weight> weights;
+  for (const char* name : {"q4_1", "bf16", "q6_k", "q8_0"}) {
+    const auto& format = require_row(formats(), "format", name);
+    const int64_t rows = 7 + 20 * std::ssize(weights);
+    auto bytes = std::make_shared<std::vector<std::byte>>(
+        static_cast<size_t>(rows * row_bytes(*format.entry, kCols)));
+    format->encode(normals(rows * kCols, 1).data(), bytes->data(), rows * kCols);
+    weights.emplace_back(format, rows, kCols, bytes->data(), bytes).set_compute(Compute::kInt8);
+  }
+  for (const int64_t n : {1, 8}) {
+    const auto x = normals(n * kCols, 2);
+    std::vector<std::vector<float>> alone, together;
+    std::vector<Weight::Product> products;
+    for (const Weight& w : weights) {
+      alone.emplace_back(static_cast<size_t>(n * w.rows()));
+      together.emplace_back(alone.back().size());
+      w.matmul(x.data(), n, alone.back().data());
+    }
+    for (size_t i = 0; i < weights.size(); ++i)
+      products.push_back({weights[i], together[i].data()});
+    Weight::matmul_together(products, x.data(), n);
+    EXPECT_EQ(alone, together);
+  }
+}
+
+TEST(Int8, GradientsAndOtherFormatsAreThoseOfF32) {
+  for (const char* name : {"q4_1", "bf16"}) {
+    const auto& format = require_row(formats(), "format", name);
+    auto bytes = std::make_shared<std::vector<std::byte>>(
+        static_cast<size_t>(8 * row_bytes(*format.entry, kCols)));
+    format->encode(normals(8 * kCols, 1).data(), bytes->data(), 8 * kCols);
+    Weight exact(format, 8, kCols, bytes->data(), bytes);
+    Weight rounded = exact;
+    rounded.set_compute(Compute::kInt8);
+    const auto dy = normals(8, 2), x = normals(kCols, 3);
+    std::vector<float> a(kCols), b(kCols), y(8), z(8);
+    exact.matmul_transposed(dy.data(), 1, a.data());
+    rounded.matmul_transposed(dy.data(), 1, b.data());
+    EXPECT_EQ(a, b) << name;
+    exact.matmul(x.data(), 1, y.data());
+    rounded.matmul(x.data(), 1, z.data());
+    EXPECT_EQ(y == z, format->int8 == nullptr) << name;
+  }
+}
+
+}  // namespace
+}  // namespace moxie::quant
