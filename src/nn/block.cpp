@@ -143,9 +143,10 @@ Tensor Block::attention(const DecoderConfig& config, const Tensor& x, const Pass
     key = ops::columns(all, q_width, q_width + kv_width);
     value = ops::columns(all, q_width + kv_width, q_width + 2 * kv_width);
   } else {
-    query = q.forward(x, pass.taps);
-    key = k.forward(x, pass.taps);
-    value = v.forward(x, pass.taps);
+    const std::vector<Tensor> parts = forward_together({&q, &k, &v}, x, pass.taps);
+    query = parts[0];
+    key = parts[1];
+    value = parts[2];
   }
   if (config.qk_norm != QkNorm::kNone) {
     query = ops::rms_norm(query, use(const_cast<Param&>(q_norm)), config.norm_epsilon,
@@ -170,9 +171,8 @@ Tensor Block::mlp(const DecoderConfig& config, const Tensor& x, const Pass& pass
                     ops::columns(both, config.ffn, 2 * config.ffn), config.activation),
         pass.taps);
   }
-  return down.forward(
-      ops::swiglu(gate.forward(x, pass.taps), up.forward(x, pass.taps), config.activation),
-      pass.taps);
+  const std::vector<Tensor> parts = forward_together({&gate, &up}, x, pass.taps);
+  return down.forward(ops::swiglu(parts[0], parts[1], config.activation), pass.taps);
 }
 
 Tensor Block::forward(const DecoderConfig& config, const Tensor& stream, const Pass& pass) const {

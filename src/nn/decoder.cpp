@@ -68,8 +68,10 @@ Tensor Decoder::forward(const Batch& batch, const ForwardOptions& options) const
   for (const int32_t position : batch.positions) length = std::max<int64_t>(length, position + 1);
   for (const RopeConfig& rope : config_.ropes) {
     RopeFrequencies frequencies = rope_frequencies(rope, length);
-    pass.angles.push_back(std::make_shared<ops::RopeAngles>(
-        ops::RopeAngles{batch.positions, std::move(frequencies.values), frequencies.amplitude}));
+    auto angles = std::make_shared<ops::RopeAngles>(
+        ops::RopeAngles{batch.positions, std::move(frequencies.values), frequencies.amplitude});
+    if (dtype_ == DType::kF32) ops::tabulate(*angles);
+    pass.angles.push_back(std::move(angles));
   }
   Tensor stream = embed_site_.run_taps({}, embed_.gather(batch.tokens, dtype_), pass.taps);
   if (config_.embedding_scale != 1) stream = ops::scale(stream, config_.embedding_scale);

@@ -1,9 +1,12 @@
 #include "nn/linear.h"
 
+#include <algorithm>
+
 #include "ops/add_bias.h"
 #include "ops/dense.h"
 #include "ops/gather_rows.h"
 #include "ops/linear.h"
+#include "ops/tape.h"
 
 namespace moxie::nn {
 
@@ -52,9 +55,37 @@ Tensor Matrix::gather(const std::vector<int32_t>& ids, DType dtype) const {
 }
 
 Tensor Linear::forward(const Tensor& x, const TapContext& context) const {
-  Tensor y = weight.apply(x);
+  return finish(x, weight.apply(x), context);
+}
+
+Tensor Linear::finish(const Tensor& x, Tensor y, const TapContext& context) const {
   if (bias) y = ops::add_bias(y, use(*bias));
   return site.run_taps(x, std::move(y), context);
+}
+
+std::vector<Tensor> forward_together(std::initializer_list<const Linear*> linears, const Tensor& x,
+                                     const TapContext& context) {
+  std::vector<Tensor> results;
+  const bool is_plain = ops::Tape::active() == nullptr && x.dtype() == DType::kF32 &&
+                        std::all_of(linears.begin(), linears.end(), [&](const Linear* linear) {
+                          return linear->weight.is_frozen() && linear->weight.cols() == x.cols();
+                        });
+  if (!is_plain) {
+    for (const Linear* linear : linears) results.push_back(linear->forward(x, context));
+    return results;
+  }
+  std::vector<quant::Weight::Product> products;
+  for (const Linear* linear : linears) {
+    results.push_back(Tensor::empty({x.rows(), linear->weight.rows()}, DType::kF32));
+    products.push_back({linear->weight.frozen(), results.back().data<float>()});
+  }
+  quant::Weight::matmul_together(products, x.data<float>(), x.rows());
+  size_t i = 0;
+  for (const Linear* linear : linears) {
+    results[i] = linear->finish(x, std::move(results[i]), context);
+    ++i;
+  }
+  return results;
 }
 
 }  // namespace moxie::nn

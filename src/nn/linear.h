@@ -1,7 +1,9 @@
 #pragma once
 // Matrix: a projection's weight, frozen in the bytes of its file or trainable in f32.
 // Linear: a matrix, an optional bias, and the site where adapters attach.
+#include <initializer_list>
 #include <memory>
+#include <vector>
 
 #include "nn/param.h"
 #include "nn/site.h"
@@ -41,6 +43,13 @@ struct Linear {
   std::unique_ptr<Param> bias;  // null: none
   Site site;
   Tensor forward(const Tensor& x, const TapContext& context) const;
+  // Bias and taps: what follows the product y.
+  Tensor finish(const Tensor& x, Tensor y, const TapContext& context) const;
 };
+
+// forward() of several linears with the same input. Where nothing is recorded and all are frozen,
+// their products run as one.
+std::vector<Tensor> forward_together(std::initializer_list<const Linear*> linears, const Tensor& x,
+                                     const TapContext& context);
 
 }  // namespace moxie::nn

@@ -3,6 +3,7 @@
 #include "ops/rope.h"
 
 #include <cmath>
+#include <type_traits>
 
 #include "base/threads.h"
 #include "ops/checks.h"
@@ -15,35 +16,51 @@ struct Attributes {
   std::shared_ptr<const RopeAngles> angles;
 };
 
+// The turns of row i. The angle is rounded as the references round it: f32 frequency times f32
+// position for f32 runs.
+template <class T>
+void turns_of(const RopeAngles& angles, size_t i, T* cosines, T* sines) {
+  for (size_t k = 0; k < angles.frequencies.size(); ++k) {
+    const T t = static_cast<T>(angles.positions[i]) * static_cast<T>(angles.frequencies[k]);
+    cosines[k] = static_cast<T>(std::cos(t) * static_cast<T>(angles.amplitude));
+    sines[k] = static_cast<T>(std::sin(t) * static_cast<T>(angles.amplitude));
+  }
+}
+
+template <class T>
+void turn_row(T* row, int64_t width, int64_t head_dim, int64_t half, const T* cosines,
+              const T* sines, T direction) {
+  for (T* head = row; head < row + width; head += head_dim) {
+    for (int64_t k = 0; k < half; ++k) {
+      const T a = head[k];
+      const T b = head[k + half];
+      const T sine = direction * sines[k];
+      head[k] = a * cosines[k] - b * sine;
+      head[k + half] = b * cosines[k] + a * sine;
+    }
+  }
+}
+
 Tensor turn(const Tensor& x, const Attributes& attributes, double direction) {
   Tensor y = x.clone();
   const RopeAngles& angles = *attributes.angles;
-  const int64_t half = static_cast<int64_t>(angles.frequencies.size());
-  const int64_t width = x.cols();
+  const auto half = angles.frequencies.size();
   dispatch_float(x.dtype(), "rope", [&](auto zero) {
     using T = decltype(zero);
     parallel_for(x.rows(), 16, [&](int64_t begin, int64_t end) {
-      std::vector<T> cosines(static_cast<size_t>(half));
-      std::vector<T> sines(static_cast<size_t>(half));
+      std::vector<T> own(angles.cosines.empty() || sizeof(T) != sizeof(float) ? 2 * half : 0);
       for (int64_t i = begin; i < end; ++i) {
-        for (int64_t k = 0; k < half; ++k) {
-          const auto at = static_cast<size_t>(k);
-          // The angle as the references round it: f32 frequency times f32 position for f32 runs.
-          const T t = static_cast<T>(angles.positions[static_cast<size_t>(i)]) *
-                      static_cast<T>(angles.frequencies[at]);
-          cosines[at] = static_cast<T>(std::cos(t) * static_cast<T>(angles.amplitude));
-          sines[at] = static_cast<T>(std::sin(t) * static_cast<T>(angles.amplitude * direction));
+        const auto row = static_cast<size_t>(i);
+        const T* cosines = own.data();
+        const T* sines = own.data() + half;
+        if (!own.empty()) {
+          turns_of(angles, row, own.data(), own.data() + half);
+        } else if constexpr (std::is_same_v<T, float>) {
+          cosines = angles.cosines.data() + row * half;
+          sines = angles.sines.data() + row * half;
         }
-        for (T* head = y.data<T>() + i * width; head < y.data<T>() + (i + 1) * width;
-             head += attributes.head_dim) {
-          for (int64_t k = 0; k < half; ++k) {
-            const T a = head[k];
-            const T b = head[k + half];
-            head[k] = a * cosines[static_cast<size_t>(k)] - b * sines[static_cast<size_t>(k)];
-            head[k + half] =
-                b * cosines[static_cast<size_t>(k)] + a * sines[static_cast<size_t>(k)];
-          }
-        }
+        turn_row(y.data<T>() + i * x.cols(), x.cols(), attributes.head_dim,
+                 static_cast<int64_t>(half), cosines, sines, static_cast<T>(direction));
       }
     });
   });
@@ -79,6 +96,17 @@ std::vector<Sample> samples(Rng& rng) {
 
 extern const OpDef rope_entry;
 const OpDef rope_entry{"rotary position embedding", forward, backward, nullptr, samples};
+
+void tabulate(RopeAngles& angles) {
+  const size_t half = angles.frequencies.size();
+  angles.cosines.resize(angles.positions.size() * half);
+  angles.sines.resize(angles.cosines.size());
+  parallel_for(static_cast<int64_t>(angles.positions.size()), 64, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      turns_of(angles, i, angles.cosines.data() + i * half, angles.sines.data() + i * half);
+    }
+  });
+}
 
 Tensor rope(const Tensor& x, int64_t head_dim, std::shared_ptr<const RopeAngles> angles) {
   return record(rope_entry, {&x, 1}, Attributes{head_dim, std::move(angles)});

@@ -13,7 +13,11 @@ struct RopeAngles {
   std::vector<int32_t> positions;   // [N]
   std::vector<double> frequencies;  // [rotated / 2], radians a position
   double amplitude = 1;             // multiplies cos and sin (YaRN, LongRoPE)
+  // cos and sin [N, rotated / 2] in f32, made by tabulate() so that all layers share them; while
+  // empty, rope() computes them itself.
+  std::vector<float> cosines = {}, sines = {};
 };
+void tabulate(RopeAngles& angles);
 
 // x [N, heads * head_dim]; the first 2 * frequencies.size() elements of each head turn.
 Tensor rope(const Tensor& x, int64_t head_dim, std::shared_ptr<const RopeAngles> angles);

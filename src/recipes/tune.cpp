@@ -61,7 +61,7 @@ struct Bench {
 
 Bench set_up(TuneOptions& options) {
   Bench bench;
-  Workbench opened = open_workbench(options.model, "", options.dtype);
+  Workbench opened = open_workbench(options.model, "", options.dtype, Purpose::kTraining);
   bench.model = std::move(opened.model);
   data::EncodeOptions encoding;
   encoding.max_length = options.max_length;

@@ -7,17 +7,26 @@ namespace moxie::recipes {
 
 quant::Compute compute_for(const std::string& dtype) {
   if (dtype == "bf16") return quant::Compute::kBF16;
-  return dtype == "auto" && bf16_is_native() ? quant::Compute::kBF16 : quant::Compute::kF32;
+  return dtype != "f32" && bf16_is_native() ? quant::Compute::kBF16 : quant::Compute::kF32;
+}
+
+void set_compute(nn::Decoder& decoder, const std::string& dtype, Purpose purpose) {
+  const quant::Compute plain = compute_for(dtype);
+  const bool uses_int8 = purpose == Purpose::kInference && (dtype == "auto" || dtype == "int8");
+  for (nn::Matrix* matrix : decoder.matrices()) {
+    const bool has_int8 = matrix->is_frozen() && matrix->frozen().format()->int8 != nullptr;
+    matrix->set_compute(uses_int8 && has_int8 ? quant::Compute::kInt8 : plain);
+  }
 }
 
 Workbench open_workbench(const std::string& model, const std::string& adapter,
-                         const std::string& dtype) {
+                         const std::string& dtype, Purpose purpose) {
   if (model.empty())
     fail(ErrorCode::kInvalidArgument, "model",
          "no model was given; name a GGUF file, a folder or a pulled model");
   Workbench bench;
   bench.model = models::load(io::resolve_model(model));
-  bench.model.decoder->set_compute(compute_for(dtype));
+  set_compute(*bench.model.decoder, dtype, purpose);
   if (!adapter.empty()) bench.adapter = adapt::Attachment::load(bench.model, adapter);
   return bench;
 }

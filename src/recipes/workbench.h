@@ -15,11 +15,17 @@ struct Workbench {
   std::unique_ptr<adapt::Attachment> adapter;  // null without one; goes before the model
 };
 
-// `dtype`: f32, bf16, or auto (bf16 where the CPU multiplies it faster, else f32).
+enum class Purpose { kTraining, kInference };
+
+// `dtype`: what products compute in. f32: exactly on the decoded weights. bf16: both factors
+// rounded. int8, for inference: activations rounded to 8 bits where a matrix is stored in a format
+// that multiplies with them (quant/int8.h), and as auto where it is not. auto: int8 for inference;
+// bf16 where the CPU multiplies it faster, else f32, for training and for the other formats.
 // `adapter`: a PEFT folder, or "".
 Workbench open_workbench(const std::string& model, const std::string& adapter,
-                         const std::string& dtype);
-quant::Compute compute_for(const std::string& dtype);
+                         const std::string& dtype, Purpose purpose = Purpose::kInference);
+void set_compute(nn::Decoder& decoder, const std::string& dtype, Purpose purpose);
+quant::Compute compute_for(const std::string& dtype);  // of matrices that int8 does not take
 
 // An encoder of data rows with the model's own tokenizer and template.
 data::Encoder make_encoder(const models::Model& model, const data::EncodeOptions& options);

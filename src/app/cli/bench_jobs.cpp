@@ -252,7 +252,9 @@ Json share_of(const Job& job, double speed, quant::Compute compute, const Machin
 Json run_job(const BenchOptions& options) {
   models::Model model = models::load(io::resolve_model(options.model));
   const quant::Compute compute = recipes::compute_for(options.dtype);
-  model.decoder->set_compute(compute);
+  recipes::set_compute(
+      *model.decoder, options.dtype,
+      options.what == "train" ? recipes::Purpose::kTraining : recipes::Purpose::kInference);
   Job job = run(model, options);
   const double memory = static_cast<double>(peak_rss_bytes()) / (1 << 20);
   std::sort(job.seconds.begin(), job.seconds.end());
