@@ -1,6 +1,5 @@
 #include "base/clock.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -8,10 +7,17 @@
 
 namespace moxie {
 
+// VmHWM, not getrusage's ru_maxrss: that one also counts what the parent held when it forked.
 uint64_t peak_rss_bytes() {
-  struct rusage usage {};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+  uint64_t kib = 0;
+  if (FILE* file = std::fopen("/proc/self/status", "r")) {
+    char line[256];
+    while (kib == 0 && std::fgets(line, sizeof line, file) != nullptr) {
+      if (std::sscanf(line, "VmHWM: %lu kB", &kib) != 1) kib = 0;
+    }
+    std::fclose(file);
+  }
+  return kib * 1024;
 }
 
 uint64_t current_rss_bytes() {

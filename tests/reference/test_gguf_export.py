@@ -59,7 +59,7 @@ def random_adapter(folder, out):
     torch.manual_seed(3)
     for name, p in model.named_parameters():
         if "lora_B" in name:
-            p.data.normal_(std=0.02)
+            p.data.normal_(std=0.04)
     model.save_pretrained(out)
     return model.merge_and_unload().eval()
 

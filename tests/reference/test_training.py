@@ -89,9 +89,10 @@ def test_lora_on_smollm(moxie, smollm, smollm_gguf, smollm_tokenizer, tmp_path):
 
     # The same in bf16: the losses stay within the rounding of its eight bits.
     metrics = moxie.tune(smollm_gguf, data, tmp_path / "bf16", "--init-adapter", tmp_path / "init", "--lr", 2e-4,
-                         "--steps", 8, "--dtype", "bf16", "--batch-size", 4, "--schedule", "constant", "--no-shuffle")
+                         "--steps", 8, "--dtype", "bf16", "--batch-size", 4, "--schedule", "constant", "--warmup", 0,
+                         "--no-shuffle")
     model = peft.PeftModel.from_pretrained(models.plain_copy(smollm), tmp_path / "init", is_trainable=True)
-    reference = trainer.train(model, examples, steps=8, lr=2e-4, warmup=0.03, schedule="constant")
+    reference = trainer.train(model, examples, steps=8, lr=2e-4, warmup=0.0, schedule="constant")
     assert_losses([m["loss"] for m in metrics], reference["losses"], bound=2e-2)
 
 

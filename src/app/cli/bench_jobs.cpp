@@ -54,7 +54,8 @@ std::vector<int32_t> random_tokens(int64_t count, const nn::Decoder& decoder, ui
 
 struct Weights {
   double multiplied = 0;  // elements that every token is multiplied with: blocks and head
-  double bytes = 0;       // of those, as they are stored
+  double head = 0;        // of those, the output projection
+  double bytes = 0;       // of all, as they are stored
 };
 
 Weights count_weights(nn::Decoder& decoder) {
@@ -62,7 +63,9 @@ Weights count_weights(nn::Decoder& decoder) {
   const bool is_tied = decoder.config().ties_embeddings;
   for (const nn::Matrix* matrix : decoder.matrices()) {
     if (matrix->name() == "embed" && !is_tied) continue;  // only looked up
-    counted.multiplied += static_cast<double>(matrix->rows() * matrix->cols());
+    const auto elements = static_cast<double>(matrix->rows() * matrix->cols());
+    counted.multiplied += elements;
+    if (matrix->name() == "head" || matrix->name() == "embed") counted.head = elements;
     if (matrix->is_frozen()) counted.bytes += static_cast<double>(matrix->frozen().bytes().size());
   }
   return counted;
@@ -96,8 +99,9 @@ Job prefill(nn::Decoder& decoder, const BenchOptions& options) {
       decoder.logits(read_prompt(decoder, tokens, state));
     }
   });
-  job.flops = 2 * count_weights(decoder).multiplied;
-  job.formula = "2 x multiplied weights x tokens/s over the speed of a large matrix product";
+  const Weights weights = count_weights(decoder);  // only the last token's logits are asked for
+  job.flops = 2 * (weights.multiplied - weights.head);
+  job.formula = "2 x weights of the blocks x tokens/s over the speed of a large matrix product";
   return job;
 }
 
@@ -225,6 +229,13 @@ Job train(models::Model& model, const BenchOptions& options) {
   return job;
 }
 
+bool multiplies_integers(nn::Decoder& decoder) {
+  const auto matrices = decoder.matrices();
+  return std::any_of(matrices.begin(), matrices.end(), [](const nn::Matrix* matrix) {
+    return matrix->is_frozen() && matrix->frozen().compute() == quant::Compute::kInt8;
+  });
+}
+
 Job run(models::Model& model, const BenchOptions& options) {
   if (options.what == "train") return train(model, options);
   std::unique_ptr<adapt::Attachment> adapter;
@@ -232,10 +243,6 @@ Job run(models::Model& model, const BenchOptions& options) {
   return options.what == "prefill" ? prefill(*model.decoder, options)
                                    : decode(*model.decoder, options);
 }
-
-}  // namespace
-
-namespace {
 
 Json share_of(const Job& job, double speed, quant::Compute compute, const MachineLimits& limits) {
   if (job.bytes > 0) {
@@ -256,6 +263,8 @@ Json run_job(const BenchOptions& options) {
       *model.decoder, options.dtype,
       options.what == "train" ? recipes::Purpose::kTraining : recipes::Purpose::kInference);
   Job job = run(model, options);
+  if (job.bytes == 0 && multiplies_integers(*model.decoder))
+    job.formula += " in f32, which products of integers may pass";
   const double memory = static_cast<double>(peak_rss_bytes()) / (1 << 20);
   std::sort(job.seconds.begin(), job.seconds.end());
   const size_t middle = job.seconds.size() / 2;

@@ -40,7 +40,8 @@ Json shortened(const io::GgufValue& value) {
               [](const auto& items) -> Json {
                 Json first = Json::array();
                 for (size_t i = 0; i < std::min(items.size(), kShownItems); ++i) {
-                  first.push_back(static_cast<typename std::decay_t<decltype(items)>::value_type>(items[i]));
+                  first.push_back(
+                      static_cast<typename std::decay_t<decltype(items)>::value_type>(items[i]));
                 }
                 return {{"count", items.size()}, {"first", first}};
               },
