@@ -114,12 +114,9 @@ void strips(const Problem& t, int64_t i0, int64_t i1, int64_t j0, int64_t j1, in
     }
     for (int64_t j = j0; j < j1; j += width) {
       const int64_t cols = std::min(width, j1 - j);
-      const float* b = panels + (j - j0) * depth;
-      int64_t ldb = width;
-      if (panels == nullptr) {
-        b = t.b.dense + k0 * t.b.ld + j;
-        ldb = t.b.ld;
-      }
+      const bool in_place = panels == nullptr;
+      const float* b = in_place ? t.b.dense + k0 * t.b.ld + j : panels + (j - j0) * depth;
+      const int64_t ldb = in_place ? t.b.ld : width;
       kernel.tile(static_cast<int>(end - i), static_cast<int>(cols), depth, a, a_row, a_step, b,
                   ldb, t.c + i * t.n + j, t.n, t.alpha, add);
     }

@@ -52,8 +52,9 @@ Tensor turn(const Tensor& x, const Attributes& attributes, double direction) {
       for (int64_t i = begin; i < end; ++i) {
         const auto row = static_cast<size_t>(i);
         const T* cosines = own.data();
-        const T* sines = own.data() + half;
+        const T* sines = nullptr;
         if (!own.empty()) {
+          sines = own.data() + half;
           turns_of(angles, row, own.data(), own.data() + half);
         } else if constexpr (std::is_same_v<T, float>) {
           cosines = angles.cosines.data() + row * half;

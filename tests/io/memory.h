@@ -44,6 +44,14 @@ void* operator new(size_t size) {
 void* operator new[](size_t size) {
   return moxie::io::counted_new(size);
 }
+// Algorithms of the standard library ask for temporary memory this way.
+void* operator new(size_t size, const std::nothrow_t&) noexcept {
+  try {
+    return moxie::io::counted_new(size);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 void operator delete(void* memory) noexcept {
   moxie::io::counted_delete(memory);
 }
