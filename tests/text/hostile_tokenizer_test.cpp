@@ -73,6 +73,16 @@ TEST(HostileVocabulary, TokensAreUtf8AndScoresAreNumbers) {
   expect_error(ErrorCode::kCorruptData, "4096 bytes", [&] { build(vocab); });
 }
 
+// The library below reserves what the map's first number says.
+TEST(HostileVocabulary, TheMapOfCharactersIsAsLongAsItClaims) {
+  auto vocab = vocab_of(golden("tokenizers.json").at("vocabs").at("unigram"));
+  vocab.model = "t5";
+  vocab.charsmap = std::string("\xFC\xFF\xFF\xFF\0\0\0\0", 8);
+  expect_error(ErrorCode::kCorruptData, "claims a trie of 4294967292", [&] { build(vocab); });
+  vocab.charsmap = "ab";
+  expect_error(ErrorCode::kCorruptData, "has 2 bytes", [&] { build(vocab); });
+}
+
 void refuse(const std::string& json, const std::string& part) {
   expect_error(ErrorCode::kCorruptData, part, [&] { Tokenizer::from_json(json, "crafted"); });
 }

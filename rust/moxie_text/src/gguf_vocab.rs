@@ -13,7 +13,7 @@ use tokenizers::{
 use crate::error::{Failure, Outcome, Status};
 use crate::pre_tokenizers;
 use crate::sentencepiece;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{check_charsmap, Tokenizer};
 
 /// tokenizer.ggml.token_type
 pub const NORMAL: i32 = 1;
@@ -209,6 +209,7 @@ impl Vocab<'_> {
         let mut tokenizer = tokenizers::Tokenizer::new(ModelWrapper::Unigram(model));
         let mut steps = Vec::new();
         if !self.charsmap.is_empty() {
+            check_charsmap(self.charsmap)?;
             steps.push(json!({"type": "Precompiled",
                               "precompiled_charsmap": base64(self.charsmap)}));
         }

@@ -6,6 +6,7 @@ use ahash::AHashSet;
 use serde::Deserialize;
 
 use crate::error::{Failure, Outcome};
+use crate::vocab_of::from_base64;
 
 /// No published vocabulary has more ids; an id beyond it would size later tables.
 const MAX_ID: u32 = 1 << 24;
@@ -76,7 +77,24 @@ fn message(error: tokenizers::Error) -> Failure {
     Failure::corrupt(error)
 }
 
-/// Finds every `"Regex": "..."` of the file and refuses monsters before they are compiled.
+/// SentencePiece's map of characters opens with the bytes its trie takes: the crate reserves what
+/// that number says before it reads on.
+pub fn check_charsmap(map: &[u8]) -> Outcome<()> {
+    let trie = match map {
+        [a, b, c, d, ..] => u32::from_le_bytes([*a, *b, *c, *d]) as usize,
+        _ => 0,
+    };
+    if trie == 0 || trie % 4 != 0 || trie > map.len() - 4 {
+        return Err(Failure::corrupt(format!(
+            "precompiled_charsmap has {} bytes and claims a trie of {trie}",
+            map.len()
+        )));
+    }
+    Ok(())
+}
+
+/// Finds every `"Regex": "..."` of the file and refuses monsters before they are compiled; likewise
+/// maps of characters.
 fn check_patterns(value: &serde_json::Value) -> Outcome<()> {
     match value {
         serde_json::Value::Array(items) => items.iter().try_for_each(check_patterns),
@@ -85,6 +103,7 @@ fn check_patterns(value: &serde_json::Value) -> Outcome<()> {
                 .iter()
                 .try_for_each(|(key, field)| match (key.as_str(), field.as_str()) {
                     ("Regex", Some(pattern)) => check_pattern(pattern),
+                    ("precompiled_charsmap", Some(map)) => check_charsmap(&from_base64(map)?),
                     _ => check_patterns(field),
                 })
         }

@@ -168,7 +168,7 @@ fn charsmap(whole: &Value) -> Outcome<Vec<u8>> {
     }
 }
 
-fn from_base64(encoded: &str) -> Outcome<Vec<u8>> {
+pub fn from_base64(encoded: &str) -> Outcome<Vec<u8>> {
     let mut bytes = Vec::with_capacity(encoded.len() / 4 * 3);
     let mut word = 0u32;
     let mut bits = 0;
