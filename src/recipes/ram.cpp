@@ -42,9 +42,7 @@ uint64_t parse_ram(const std::string& text) {
   const char* end = text.data() + text.size();
   const auto [at, status] = std::from_chars(text.data(), end, amount);
   std::string unit(at, end);
-  if (unit.size() > 1 && (unit.ends_with("iB") || unit.ends_with("B"))) {
-    unit.resize(1);
-  }
+  if (unit.size() > 1 && (unit.substr(1) == "B" || unit.substr(1) == "iB")) unit.resize(1);
   double bytes = -1;
   if (unit == "%") {
     bytes = amount <= 100 ? amount / 100 * static_cast<double>(machine_bytes()) : -1;

@@ -104,23 +104,22 @@ Json statistics_json(const Bench& bench) {
   return json;
 }
 
-int64_t longest_sample(const Bench& bench) {
-  int64_t longest = 0;
-  for (int64_t i = 0; i < bench.data.size(); ++i)
-    longest = std::max(longest, static_cast<int64_t>(bench.data[i].tokens.size()));
-  return longest;
-}
-
-MemoryPlan memory_of(const TuneOptions& options, Bench& bench, const RamChoice& choice) {
+// Lengths of the samples that could meet in the longest batch, longest first.
+std::vector<int64_t> longest_batch(const TuneOptions& options, const Bench& bench) {
   std::vector<int64_t> lengths;
   for (int64_t i = 0; i < bench.data.size(); ++i)
     lengths.push_back(static_cast<int64_t>(bench.data[i].tokens.size()));
   std::sort(lengths.rbegin(), lengths.rend());
   lengths.resize(std::min(lengths.size(), static_cast<size_t>(options.train.batch_size)));
-  const int64_t a_batch = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
-  const int64_t longest = lengths.empty() ? 0 : lengths.front();
+  return lengths;
+}
+
+MemoryPlan memory_of(const TuneOptions& options, Bench& bench, const std::vector<int64_t>& batch,
+                     const RamChoice& choice) {
+  const int64_t tokens = std::accumulate(batch.begin(), batch.end(), int64_t{0});
+  const int64_t longest = batch.empty() ? 0 : batch.front();
   MemoryInputs inputs;
-  inputs.micro_tokens = std::max(longest, std::min(choice.micro_tokens, a_batch));
+  inputs.micro_tokens = std::max(longest, std::min(choice.micro_tokens, tokens));
   inputs.learnt_share = inputs.micro_tokens;
   inputs.recomputes = choice.recomputes;
   inputs.trains_base = options.method == kFull;
@@ -131,13 +130,13 @@ RamChoice chosen(const TuneOptions& options) {
   return {options.train.micro_tokens, options.recompute};
 }
 
-// What would make a run fit that does not: each setting alone, as far as it goes.
-std::string advice(const TuneOptions& options, Bench& bench, uint64_t needed) {
-  const MemoryPlan now = memory_of(options, bench, {1, true});
+// What other settings would take, each alone, where none of the plans fits.
+std::string advice(const TuneOptions& options, const MemoryPlan& now, int64_t longest,
+                   uint64_t needed) {
   const auto saved = [&](uint64_t bytes) { return human_bytes(now.total() - bytes); };
   std::string text = fmt::format("give --ram {}M", (needed >> 20) + 1);
   const uint64_t shorter = now.activations / 2;
-  text += fmt::format(", or --max-length {} (about {})", longest_sample(bench) / 2, saved(shorter));
+  text += fmt::format(", or --max-length {} (about {})", longest / 2, saved(shorter));
   if (options.method == kFull) {
     text += fmt::format(", or --method lora (about {})", saved(now.training / 20 * 19));
   } else {
@@ -149,10 +148,14 @@ std::string advice(const TuneOptions& options, Bench& bench, uint64_t needed) {
 // The contract of --ram: micro_tokens and recompute become what keeps it.
 void keep_to_ram(TuneOptions& options, Bench& bench) {
   if (options.ram.empty()) return;
+  const std::vector<int64_t> batch = longest_batch(options, bench);
+  const int64_t longest = batch.empty() ? 0 : batch.front();
   const RamChoice choice = fit_ram(
-      parse_ram(options.ram), chosen(options), longest_sample(bench),
-      [&](const RamChoice& one) { return memory_of(options, bench, one).total(); },
-      [&](uint64_t needed) { return advice(options, bench, needed); });
+      parse_ram(options.ram), chosen(options), longest,
+      [&](const RamChoice& one) { return memory_of(options, bench, batch, one).total(); },
+      [&](uint64_t needed) {
+        return advice(options, memory_of(options, bench, batch, {1, true}), longest, needed);
+      });
   options.train.micro_tokens = choice.micro_tokens;
   options.recompute = choice.recomputes;
 }
@@ -184,7 +187,8 @@ Json dry_run(const TuneOptions& options, Bench& bench) {
   for (const auto& [site, count] : elements_by_site(bench.params))
     sites.push_back({{"site", site}, {"parameters", count}});
   json["sites"] = sites;
-  json["memory"] = to_json(memory_of(options, bench, chosen(options)));
+  json["memory"] =
+      to_json(memory_of(options, bench, longest_batch(options, bench), chosen(options)));
   Json samples = Json::array();
   const auto& tokenizer = bench.model.tokenizer();
   for (int64_t i = 0; i < std::min<int64_t>(2, bench.data.size()); ++i) {

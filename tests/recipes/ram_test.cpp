@@ -15,7 +15,8 @@ TEST(Ram, AmountsInWords) {
   EXPECT_NEAR(static_cast<double>(parse_ram("50%")), static_cast<double>(parse_ram("100%")) / 2, 1);
   EXPECT_GT(parse_ram("auto"), uint64_t{1} << 20);
   EXPECT_LE(parse_ram("auto"), parse_ram("100%"));
-  for (const char* bad : {"", "8", "G", "-1G", "101%", "0G", "1e99G", "8K", "nanG", "8GG"})
+  for (const char* bad :
+       {"", "8", "G", "-1G", "101%", "0G", "1e99G", "8K", "nanG", "8GG", "8GallonsB"})
     EXPECT_THROW(parse_ram(bad), Error) << bad;
 }
 
