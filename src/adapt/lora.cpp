@@ -67,13 +67,14 @@ class LoraAdapter : public Adapter {
     }
   }
 
-  Tensor apply(const Tensor& x, const Tensor& y, const nn::TapContext& context) override {
+  Tensor apply(const Tensor& x, Tensor y, const nn::TapContext& context) override {
     if (is_embedding_) return apply_to_embedding(y, context);
     const Tensor a = matched(a_, y.dtype());
     const Tensor b = matched(b_, y.dtype());
     const bool drops = context.is_training && dropout_ > 0;
-    if (!drops) return ops::lora(x, y, a, b, scaling_);
-    return ops::lora(ops::dropout(x, dropout_, context.dropout_seed, stream_), y, a, b, scaling_);
+    if (!drops) return ops::lora(x, std::move(y), a, b, scaling_);
+    return ops::lora(ops::dropout(x, dropout_, context.dropout_seed, stream_), std::move(y), a, b,
+                     scaling_);
   }
 
   std::vector<nn::Param*> params() override { return {&a_, &b_}; }

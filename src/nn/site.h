@@ -24,7 +24,7 @@ class Tap {
   virtual ~Tap() = default;
   // x: what entered the site [N, in] (undefined but at linear sites); y: what it returned [N, out].
   // Returns the value that goes on. Records on the active tape when its params train.
-  virtual Tensor apply(const Tensor& x, const Tensor& y, const TapContext& context) = 0;
+  virtual Tensor apply(const Tensor& x, Tensor y, const TapContext& context) = 0;
 };
 
 struct Site {
@@ -35,7 +35,7 @@ struct Site {
   std::vector<std::shared_ptr<Tap>> taps;
 
   Tensor run_taps(const Tensor& x, Tensor y, const TapContext& context) const {
-    for (const auto& tap : taps) y = tap->apply(x, y, context);
+    for (const auto& tap : taps) y = tap->apply(x, std::move(y), context);
     return y;
   }
 };

@@ -8,6 +8,11 @@
 namespace moxie::ops {
 namespace {
 
+struct Attributes {
+  double scaling;
+  bool overwrites = false;  // y's memory becomes z's
+};
+
 Tensor forward(Call& call, std::span<const Tensor> in) {
   const Tensor &x = in[0], &y = in[1], &a = in[2], &b = in[3];
   for (const Tensor& tensor : in) check_float("lora", tensor);
@@ -17,10 +22,10 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
          x.shape().to_string(), y.shape().to_string(), a.shape().to_string(),
          b.shape().to_string());
   }
-  const auto scaling = attributes_of<double>(call);
+  const auto& [scaling, overwrites] = attributes_of<Attributes>(call);
   const int64_t n = x.rows();
   const int64_t r = a.rows();
-  Tensor z = y.clone();
+  Tensor z = overwrites ? y : y.clone();
   Tensor h = Tensor::empty({n, r}, x.dtype());
   dispatch_float(x.dtype(), "lora", [&](auto zero) {
     using T = decltype(zero);
@@ -34,7 +39,7 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
 
 std::vector<Tensor> backward(Call& call, const Tensor& dz) {
   const Tensor &x = call.saved[0], &h = call.saved[1], &a = call.saved[2], &b = call.saved[3];
-  const auto scaling = attributes_of<double>(call);
+  const double scaling = attributes_of<Attributes>(call).scaling;
   const int64_t n = dz.rows();
   const int64_t r = a.rows();
   Tensor dx;
@@ -68,8 +73,8 @@ std::vector<Sample> samples(Rng& rng) {
     return {random_normal(rng, {n, in}), random_normal(rng, {n, out}), random_normal(rng, {r, in}),
             random_normal(rng, {out, r})};
   };
-  return {{"all", make(6, 5, 7, 2), 0.5, {true, true, true, true}},
-          {"first layer", make(3, 4, 4, 3), 2.0, {false, false, true, true}}};
+  return {{"all", make(6, 5, 7, 2), Attributes{0.5}, {true, true, true, true}},
+          {"first layer", make(3, 4, 4, 3), Attributes{2.0}, {false, false, true, true}}};
 }
 
 }  // namespace
@@ -77,9 +82,11 @@ std::vector<Sample> samples(Rng& rng) {
 extern const OpDef lora_entry;
 const OpDef lora_entry{"adds scaling * (x A^T) B^T", forward, backward, nullptr, samples};
 
-Tensor lora(const Tensor& x, const Tensor& y, const Tensor& a, const Tensor& b, double scaling) {
-  const Tensor inputs[] = {x, y, a, b};
-  return record(lora_entry, inputs, scaling);
+Tensor lora(const Tensor& x, Tensor y, const Tensor& a, const Tensor& b, double scaling) {
+  // Whoever holds y alone has not saved it anywhere: a copy of it would be for nothing.
+  const bool overwrites = y.sole_owner();
+  const Tensor inputs[] = {x, std::move(y), a, b};
+  return record(lora_entry, inputs, Attributes{scaling, overwrites});
 }
 
 }  // namespace moxie::ops

@@ -2,6 +2,7 @@
 // back.
 #include "ops/rope.h"
 
+#include <algorithm>
 #include <cmath>
 #include <type_traits>
 
@@ -42,7 +43,7 @@ void turn_row(T* row, int64_t width, int64_t head_dim, int64_t half, const T* co
 }
 
 Tensor turn(const Tensor& x, const Attributes& attributes, double direction) {
-  Tensor y = x.clone();
+  Tensor y = Tensor::empty(x.shape(), x.dtype());
   const RopeAngles& angles = *attributes.angles;
   const auto half = angles.frequencies.size();
   dispatch_float(x.dtype(), "rope", [&](auto zero) {
@@ -60,8 +61,10 @@ Tensor turn(const Tensor& x, const Attributes& attributes, double direction) {
           cosines = angles.cosines.data() + row * half;
           sines = angles.sines.data() + row * half;
         }
-        turn_row(y.data<T>() + i * x.cols(), x.cols(), attributes.head_dim,
-                 static_cast<int64_t>(half), cosines, sines, static_cast<T>(direction));
+        T* out = y.data<T>() + i * x.cols();
+        std::copy_n(x.data<T>() + i * x.cols(), x.cols(), out);
+        turn_row(out, x.cols(), attributes.head_dim, static_cast<int64_t>(half), cosines, sines,
+                 static_cast<T>(direction));
       }
     });
   });

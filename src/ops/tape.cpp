@@ -120,7 +120,11 @@ void Tape::accumulate(int64_t var, Tensor gradient) {
     held = std::move(gradient);
     return;
   }
-  if (!held.sole_owner()) held = held.clone();  // another value's gradient is the same memory
+  // Another value's gradient may be the same memory: what is written into must be this one's alone.
+  if (!held.sole_owner()) {
+    std::swap(held, gradient);
+    if (!held.sole_owner()) held = held.clone();
+  }
   add_into(held, gradient);
 }
 
