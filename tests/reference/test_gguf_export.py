@@ -71,7 +71,7 @@ def test_smollm_from_gguf_to_hf_to_gguf(moxie, smollm_gguf, smollm, smollm_token
     ids = smollm_tokenizer(prompt)["input_ids"]
     moxie.run("export", smollm_gguf, "--to", "hf", "--out", tmp_path / "hf")
     merged = random_adapter(tmp_path / "hf", tmp_path / "adapter")
-    assert models.greedy(merged, ids, 24) != models.greedy(smollm, ids, 24), "the adapter changes nothing here"
+    assert relative(models.logits(merged, ids), models.logits(smollm, ids)) > 0.01, "the adapter changes nothing"
     original = models.llama_cpp(smollm_gguf)
     for reference, flags in [(smollm, []), (merged, ["--adapter", tmp_path / "adapter", "--merge"])]:
         moxie.run("export", tmp_path / "hf", *flags, "--to", "gguf", "--quant", "f32", "--out", tmp_path / "m.gguf")
