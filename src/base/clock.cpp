@@ -20,14 +20,14 @@ uint64_t peak_rss_bytes() {
   return kib * 1024;
 }
 
-uint64_t current_rss_bytes() {
-  uint64_t total = 0;
-  uint64_t resident = 0;
+HeldMemory held_memory() {
+  uint64_t total = 0, resident = 0, shared = 0;
   if (FILE* file = std::fopen("/proc/self/statm", "r")) {
-    if (std::fscanf(file, "%lu %lu", &total, &resident) != 2) resident = 0;
+    if (std::fscanf(file, "%lu %lu %lu", &total, &resident, &shared) != 3) resident = shared = 0;
     std::fclose(file);
   }
-  return resident * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  return {(resident - shared) * page, shared * page};
 }
 
 std::string utc_timestamp() {

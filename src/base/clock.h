@@ -18,7 +18,10 @@ class Stopwatch {
 };
 
 uint64_t peak_rss_bytes();  // the most this process has held so far
-uint64_t current_rss_bytes();
+struct HeldMemory {
+  uint64_t own = 0, mapped = 0;  // bytes: allocated; pages of files
+};
+HeldMemory held_memory();  // now
 std::string utc_timestamp();  // "2026-01-31T12:00:00Z"
 
 }  // namespace moxie

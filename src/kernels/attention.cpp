@@ -11,18 +11,17 @@
 namespace moxie::kernels {
 namespace {
 
-// Up to kQueryTile rows of q that read the same key head at the same or consecutive positions.
+// Up to kQueryTile rows of q of one head, at consecutive positions.
 template <class T>
 struct QueryBlock {
   const T* q;
   T* out;
   int64_t stride;  // between rows of q and of out
   int64_t count;
-  int64_t position, position_step;
+  int64_t position;  // of the first row
   T* lse;
   int64_t lse_stride;
-  const T* sinks;  // of the first row, or null
-  int64_t sink_step;
+  const T* sink;  // or null
 };
 
 // Scores of a tile of keys become weights; the rows of `out` so far are rescaled to the new
@@ -33,7 +32,7 @@ void soften(const AttentionShape<T>& shape, const QueryBlock<T>& block, int64_t 
   const auto& rows = row_kernels<T>();
   for (int64_t i = 0; i < block.count; ++i) {
     T* s = scores + i * kKeyTile;
-    const KeyRange keys = visible_keys(shape, block.position + i * block.position_step, kv_len);
+    const KeyRange keys = visible_keys(shape, block.position + i, kv_len);
     const int64_t begin = std::clamp(keys.begin - j0, int64_t{0}, j1 - j0);
     const int64_t end = std::clamp(keys.end - j0, begin, j1 - j0);
     std::fill(s, s + begin, T{0});
@@ -56,11 +55,10 @@ void finish(const QueryBlock<T>& block, int64_t head_dim, const T* most, const T
     T top = most[i];
     T sum = total[i];
     T shrink = 1;
-    if (block.sinks != nullptr) {
-      const T sink = block.sinks[i * block.sink_step];
-      top = std::max(top, sink);
+    if (block.sink != nullptr) {
+      top = std::max(top, *block.sink);
       shrink = std::exp(most[i] - top);
-      sum = sum * shrink + std::exp(sink - top);
+      sum = sum * shrink + std::exp(*block.sink - top);
     }
     block.lse[i * block.lse_stride] = top + std::log(sum);
     rows.scale(sum == T{0} ? T{0} : shrink / sum, block.out + i * block.stride, head_dim);
@@ -88,7 +86,7 @@ void run_blocks(const AttentionShape<T>& shape, const AttentionSequence<T>& s, i
   std::fill_n(total, states, T{0});
 
   const QueryBlock<T>& first = blocks.front();
-  const int64_t last_position = first.position + (first.count - 1) * first.position_step;
+  const int64_t last_position = first.position + first.count - 1;
   const int64_t begin = visible_keys(shape, first.position, s.kv_len).begin;
   const int64_t end = visible_keys(shape, last_position, s.kv_len).end;
   for (const auto& block : blocks) {
@@ -129,20 +127,11 @@ void run_unit(const AttentionShape<T>& shape, const Unit<T>& unit, const T* q, T
   const int64_t row = s.q_begin + unit.begin;
   const int64_t position = s.kv_len - s.q_len + unit.begin;
   std::vector<QueryBlock<T>> blocks;
-  if (unit.count == 1) {  // decoding: the heads of a group are the rows of one block
-    for (int64_t h = head; h < head + group; h += kQueryTile) {
-      const int64_t at = (row * shape.heads + h) * d;
-      blocks.push_back({q + at, out + at, d, std::min(kQueryTile, head + group - h), position, 0,
-                        lse + row * shape.heads + h, 1,
-                        shape.sinks == nullptr ? nullptr : shape.sinks + h, 1});
-    }
-  } else {
-    for (int64_t h = head; h < head + group; ++h) {
-      const int64_t at = (row * shape.heads + h) * d;
-      blocks.push_back({q + at, out + at, shape.heads * d, unit.count, position, 1,
-                        lse + row * shape.heads + h, shape.heads,
-                        shape.sinks == nullptr ? nullptr : shape.sinks + h, 0});
-    }
+  for (int64_t h = head; h < head + group; ++h) {
+    const int64_t at = (row * shape.heads + h) * d;
+    blocks.push_back({q + at, out + at, shape.heads * d, unit.count, position,
+                      lse + row * shape.heads + h, shape.heads,
+                      shape.sinks == nullptr ? nullptr : shape.sinks + h});
   }
   run_blocks(shape, s, unit.kv_head, blocks);
 }
@@ -154,15 +143,23 @@ void attention_forward(const AttentionShape<T>& shape,
                        std::span<const AttentionSequence<T>> sequences, const T* q, T* out,
                        T* lse) {
   std::vector<Unit<T>> units;
+  std::vector<const AttentionSequence<T>*> singles;
   for (const auto& s : sequences) {
+    if (s.q_len == 1 && s.kv_len > 0) {
+      singles.push_back(&s);
+      continue;
+    }
     for (int64_t begin = 0; begin < s.q_len; begin += kQueryTile) {
       for (int64_t h = 0; h < shape.kv_heads; ++h) {
         units.push_back({&s, h, begin, std::min(kQueryTile, s.q_len - begin)});
       }
     }
   }
-  deal(static_cast<int64_t>(units.size()),
-       [&](int64_t unit) { run_unit(shape, units[static_cast<size_t>(unit)], q, out, lse); });
+  if (!units.empty()) {
+    deal(static_cast<int64_t>(units.size()),
+         [&](int64_t unit) { run_unit(shape, units[static_cast<size_t>(unit)], q, out, lse); });
+  }
+  if (!singles.empty()) attend_single<T>(shape, singles, q, out, lse);
 }
 
 template void attention_forward(const AttentionShape<float>&,

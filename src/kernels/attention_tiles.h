@@ -35,4 +35,10 @@ inline void deal(int64_t count, const std::function<void(int64_t)>& body) {
   });
 }
 
+// attention_forward for sequences of one query: attention_single.cpp.
+template <class T>
+void attend_single(const AttentionShape<T>& shape,
+                   std::span<const AttentionSequence<T>* const> sequences, const T* q, T* out,
+                   T* lse);
+
 }  // namespace moxie::kernels

@@ -67,6 +67,14 @@ struct Reference {
   static void add_scaled(const T* x, T factor, T* y, int64_t n) {
     for (int64_t i = 0; i < n; ++i) y[i] += factor * x[i];
   }
+  static void dots(const T* x, const T* rows, int64_t stride, int64_t n, int64_t d, T factor,
+                   T* y) {
+    for (int64_t j = 0; j < n; ++j) y[j] = factor * dot(x, rows + j * stride, d);
+  }
+  static void mix(const T* weights, const T* rows, int64_t stride, int64_t n, int64_t d, T* y) {
+    std::fill_n(y, d, T{0});
+    for (int64_t j = 0; j < n; ++j) add_scaled(rows + j * stride, weights[j], y, d);
+  }
   static void activate(Activation kind, const T* x, T* y, int64_t n) {
     for (int64_t i = 0; i < n; ++i) y[i] = activation(kind, x[i]);
   }
@@ -109,13 +117,10 @@ struct Reference {
     }
   }
 
-  static constexpr RowKernels<T> kTable{exp,           max,
-                                        sum,           dot,
-                                        exp_sum,       softcap,
-                                        scale,         add_scaled,
-                                        activate,      activate_backward,
-                                        gate,          gate_backward,
-                                        rms_norm,      rms_norm_backward,
+  static constexpr RowKernels<T> kTable{exp,           max,           sum,      dot,
+                                        exp_sum,       softcap,       scale,    add_scaled,
+                                        dots,          mix,           activate, activate_backward,
+                                        gate,          gate_backward, rms_norm, rms_norm_backward,
                                         score_gradient};
 };
 

@@ -22,6 +22,9 @@ struct RowKernels {
   void (*softcap)(const T* x, T cap, T* y, int64_t n);        // y = cap tanh(x / cap); y may be x
   void (*scale)(T factor, T* y, int64_t n);                   // y *= factor
   void (*add_scaled)(const T* x, T factor, T* y, int64_t n);  // y += factor x
+  // Of n rows that stand `stride` apart: y_j = factor (x . row_j);   y = sum_j weights_j row_j.
+  void (*dots)(const T* x, const T* rows, int64_t stride, int64_t n, int64_t d, T factor, T* y);
+  void (*mix)(const T* weights, const T* rows, int64_t stride, int64_t n, int64_t d, T* y);
 
   void (*activate)(Activation kind, const T* x, T* y, int64_t n);
   void (*activate_backward)(Activation kind, const T* x, const T* dy, T* dx, int64_t n);

@@ -165,6 +165,50 @@ void add_scaled(const float* x, float factor, float* y, int64_t n) {
   sweep(n, [=](auto read, auto write) { write(y, read(y) + factor * read(x)); });
 }
 
+void dots(const float* x, const float* rows, int64_t stride, int64_t n, int64_t d, float factor,
+          float* y) {
+  int64_t j = 0;
+  for (; j + 4 <= n; j += 4) {  // four sums at once: none waits for its own last addition
+    const float* row = rows + j * stride;
+    Vec a = {}, b = {}, c = {}, e = {};
+    sweep(d, [&](auto read, auto) {
+      const Vec v = read(x);
+      a += v * read(row);
+      b += v * read(row + stride);
+      c += v * read(row + 2 * stride);
+      e += v * read(row + 3 * stride);
+    });
+    y[j] = factor * total(a);
+    y[j + 1] = factor * total(b);
+    y[j + 2] = factor * total(c);
+    y[j + 3] = factor * total(e);
+  }
+  for (; j < n; ++j) y[j] = factor * dot_row(x, rows + j * stride, d);
+}
+
+// One column of registers down all rows.
+template <int64_t kWide>
+MOXIE_INLINE void mix_columns(const float* weights, const float* rows, int64_t stride, int64_t n,
+                              float* y) {
+  Vec sums[kWide] = {};
+  for (int64_t j = 0; j < n; ++j) {
+    const Vec weight = splat(weights[j]);
+    for (int64_t k = 0; k < kWide; ++k) sums[k] += weight * load(rows + j * stride + k * kLanes);
+  }
+  for (int64_t k = 0; k < kWide; ++k) store(y + k * kLanes, sums[k]);
+}
+
+void mix(const float* weights, const float* rows, int64_t stride, int64_t n, int64_t d, float* y) {
+  int64_t i = 0;
+  for (; i + 8 * kLanes <= d; i += 8 * kLanes) mix_columns<8>(weights, rows + i, stride, n, y + i);
+  for (; i + kLanes <= d; i += kLanes) mix_columns<1>(weights, rows + i, stride, n, y + i);
+  if (i == d) return;
+  Vec sums = {};
+  for (int64_t j = 0; j < n; ++j)
+    sums += splat(weights[j]) * load_some(rows + j * stride + i, d - i);
+  store_some(y + i, sums, d - i);
+}
+
 template <class F>
 void activate_with(const float* x, float* y, int64_t n) {
   sweep(n, [=](auto read, auto write) { write(y, F::value(read(x))); });
@@ -262,10 +306,11 @@ void score_gradient(const float* p, const float* dp, const float* s, float delta
   sweep(n, [=](auto read, auto write) { write(ds, read(p) * (read(dp) - delta) * by); });
 }
 
-constexpr RowKernels<float> kTable{exp_row,  max_row,           sum_row,       dot_row,
-                                   exp_sum,  softcap,           scale,         add_scaled,
-                                   activate, activate_backward, gate,          gate_backward,
-                                   rms_norm, rms_norm_backward, score_gradient};
+constexpr RowKernels<float> kTable{exp_row,       max_row,       sum_row,  dot_row,
+                                   exp_sum,       softcap,       scale,    add_scaled,
+                                   dots,          mix,           activate, activate_backward,
+                                   gate,          gate_backward, rms_norm, rms_norm_backward,
+                                   score_gradient};
 
 }  // namespace
 }  // namespace moxie::kernels

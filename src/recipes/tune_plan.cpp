@@ -9,6 +9,7 @@ namespace moxie::recipes {
 namespace {
 
 constexpr uint64_t kFloat = sizeof(float);
+constexpr uint64_t kProcessBytes = uint64_t{32} << 20;  // code, stacks, scratch, the report
 
 // Elements that one block keeps a token for its backward: inputs of norms and of projections with
 // an adapter, q, k, v and the output of attention, gate, up and their product.
@@ -52,9 +53,11 @@ MemoryPlan plan_memory(nn::Decoder& decoder, const nn::ParamList& params,
   if (inputs.trains_base) {  // gradients of the embedding and the head exist once more on their way
     plan.activations += 2 * static_cast<uint64_t>(c.vocab * c.hidden) * kFloat;
   }
-  const uint64_t now = current_rss_bytes();
-  plan.base =
-      now > plan.weights ? std::min<uint64_t>(now, uint64_t{200} << 20) : uint64_t{100} << 20;
+  // What is here already, without the values that `training` counts. Pages of the model's file count
+  // where it was read and is not needed any more; else they are `weights`.
+  const HeldMemory now = held_memory();
+  const uint64_t held = now.own + (inputs.trains_base ? now.mapped : 0);
+  plan.base = kProcessBytes + std::max(held, elements * kFloat) - elements * kFloat;
   return plan;
 }
 

@@ -141,6 +141,29 @@ TEST(Rowwise, EveryKernelEqualsTheDoubleReference) {
   }
 }
 
+TEST(Rowwise, DotsAndMixEqualTheDoubleReference) {
+  const auto& exact = row_kernels<double>();
+  const int64_t stride = 210;
+  for (const auto& [name, table] : tables()) {
+    for (const int64_t n : {1, 4, 7}) {
+      const auto rows = normals(n * stride, 12), weights = normals(n, 13);
+      const auto rows64 = wide(rows), weights64 = wide(weights);
+      for (const int64_t d : {1, 7, 8, 64, 72, 203}) {
+        const auto x = normals(d, 14);
+        const auto x64 = wide(x);
+        std::vector<float> y(static_cast<size_t>(n)), mixed(static_cast<size_t>(d));
+        std::vector<double> y64(static_cast<size_t>(n)), mixed64(static_cast<size_t>(d));
+        table->dots(x.data(), rows.data(), stride, n, d, 0.5f, y.data());
+        exact.dots(x64.data(), rows64.data(), stride, n, d, 0.5, y64.data());
+        expect_close(y, y64, 1e-5, "dots");
+        table->mix(weights.data(), rows.data(), stride, n, d, mixed.data());
+        exact.mix(weights64.data(), rows64.data(), stride, n, d, mixed64.data());
+        expect_close(mixed, mixed64, 2e-6, "mix");
+      }
+    }
+  }
+}
+
 TEST(Rowwise, RmsNormEqualsTheDoubleReference) {
   const auto& exact = row_kernels<double>();
   const int64_t rows = 3;
