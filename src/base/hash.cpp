@@ -3,8 +3,12 @@
 #include <fmt/format.h>
 #include <openssl/evp.h>
 
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <vector>
+
 #include "base/error.h"
-#include "base/mapped_file.h"
 
 namespace moxie {
 
@@ -37,9 +41,17 @@ std::string sha256_hex(std::string_view bytes) {
 }
 
 std::string sha256_of_file(const std::filesystem::path& path) {
-  const auto file = MappedFile::open(path);
+  // Read, not mapped: the pages of a mapped file would count as this process's memory.
+  std::ifstream in(path, std::ios::binary);
+  std::vector<char> buffer(size_t{1} << 20);
   Sha256 hash;
-  hash.update(file->bytes().data(), file->bytes().size());
+  while (in.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || in.gcount() > 0)
+    hash.update(buffer.data(), static_cast<size_t>(in.gcount()));
+  if (!in.eof()) {
+    const int why = errno;
+    fail(why == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, "file", "cannot read '{}': {}",
+         path.string(), std::strerror(why));
+  }
   return hash.hex();
 }
 

@@ -9,7 +9,7 @@ namespace moxie::recipes {
 namespace {
 
 constexpr uint64_t kFloat = sizeof(float);
-constexpr uint64_t kProcessBytes = uint64_t{32} << 20;  // code, stacks, scratch, the report
+constexpr uint64_t kProcessBytes = uint64_t{24} << 20;  // code, stacks, scratch, the report
 
 // Elements that one block keeps a token for its backward: inputs of norms and of projections with
 // an adapter, q, k, v and the output of attention, gate, up and their product.

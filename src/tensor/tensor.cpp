@@ -51,7 +51,7 @@ class Arena {
 
  private:
   static constexpr size_t kAlignment = 64;
-  static constexpr size_t kIdleFloor = size_t{64} << 20;
+  static constexpr size_t kIdleFloor = size_t{16} << 20;
 
   static size_t rounded(size_t bytes) {
     // Eight steps between powers of two: at most 12.5% is wasted and sizes meet again.

@@ -1,5 +1,5 @@
 """The memory contract on the real model: a run under --ram stays within it, under a limit of the operating
-system, and the plan says beforehand what it takes: within 10%, or up to a quarter too much where little is used."""
+system, and the plan says within 10% beforehand what it takes."""
 import json
 import resource
 import subprocess
@@ -29,4 +29,4 @@ def test_a_run_keeps_to_its_ram(moxie, smollm_gguf, tmp_path, ram, flags):
     measured = json.loads(done.stdout)["peak_rss_mib"]
     print(f"--ram {ram}M: predicted {predicted:.0f}, measured {measured:.0f} MiB")
     assert measured <= ram
-    assert 0.9 * measured <= predicted <= 1.25 * measured
+    assert 0.9 * measured <= predicted <= 1.1 * measured
