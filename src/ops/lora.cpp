@@ -22,7 +22,8 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
          x.shape().to_string(), y.shape().to_string(), a.shape().to_string(),
          b.shape().to_string());
   }
-  const auto& [scaling, overwrites] = attributes_of<Attributes>(call);
+  const double scaling = attributes_of<Attributes>(call).scaling;
+  const bool overwrites = attributes_of<Attributes>(call).overwrites;
   const int64_t n = x.rows();
   const int64_t r = a.rows();
   Tensor z = overwrites ? y : y.clone();

@@ -26,7 +26,8 @@ struct Q6_K {
       const uint8_t* pairs = high + part / 4 * 32;
       const int shift = part % 4;
       for (int i = 0; i < 32; ++i) {
-        const float scale = d * static_cast<float>(scales[2 * part + i / 16]);
+        const int half = i / 16;
+        const float scale = d * static_cast<float>(scales[2 * part + half]);
         const int code = (nibbles[i] >> (shift / 2 * 4) & 15) | (pairs[i] >> (2 * shift) & 3) << 4;
         dst[32 * part + i] = scale * static_cast<float>(code - 32);
       }

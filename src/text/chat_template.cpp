@@ -21,7 +21,7 @@ Json with_reasoning(const Json& message) {
   for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
     const auto found = message.find(name);
     if (found == message.end() || found->is_null()) continue;
-    const Json reasoning = *found;
+    const Json& reasoning = *found;
     Json out = Json::object();
     out["thinking"] = reasoning;
     for (const auto& [key, value] : message.items()) out[key] = value;
