@@ -1,7 +1,5 @@
 #include "models/load.h"
 
-#include <future>
-
 #include "models/gguf_config.h"
 #include "models/gguf_keys.h"
 #include "models/gguf_source.h"
@@ -12,12 +10,6 @@ namespace moxie::models {
 namespace fs = std::filesystem;
 namespace {
 
-// The tokenizer takes longer to build than all the rest: it is built on a thread of its own.
-template <class Source>
-std::future<TextParts> text_meanwhile(const Source& source) {
-  return std::async(std::launch::async, [&source] { return load_text_parts(source); });
-}
-
 Model load_gguf(const fs::path& path) {
   Model model;
   model.path = path;
@@ -26,11 +18,10 @@ Model load_gguf(const fs::path& path) {
     fail(ErrorCode::kInvalidArgument, path.string(),
          "this is an adapter, not a model; give the model and pass this with --adapter");
   }
-  auto text = text_meanwhile(*model.gguf);
   nn::DecoderConfig config = read_gguf_config(*model.gguf, &model.architecture);
   const auto source = make_gguf_source(config, (*model.architecture)->gguf_permutes_qk, model.gguf);
   model.decoder = std::make_unique<nn::Decoder>(config, *source);
-  model.text = text.get();
+  model.text = load_text_parts(*model.gguf);
   return model;
 }
 
@@ -44,14 +35,13 @@ Model load_folder(const fs::path& folder) {
                            : "give a folder with config.json and *.safetensors, or a .gguf file";
     fail(ErrorCode::kNotFound, folder.string(), "there is no config.json here; {}", hint);
   }
-  auto text = text_meanwhile(folder);
   model.hf_config = read_json_file(folder / "config.json");
   nn::DecoderConfig config =
       read_hf_config(model.hf_config, (folder / "config.json").string(), &model.architecture);
   model.safetensors = io::Safetensors::open_folder(folder);
   const auto source = make_hf_source(config, model.safetensors);
   model.decoder = std::make_unique<nn::Decoder>(config, *source);
-  model.text = text.get();
+  model.text = load_text_parts(folder);
   return model;
 }
 

@@ -62,7 +62,7 @@ impl Str {
 
     /// # Safety
     /// As `bytes`.
-    pub unsafe fn text<'a>(self, what: &str) -> Outcome<&'a str> {
+    pub unsafe fn text<'a>(self, what: impl std::fmt::Display) -> Outcome<&'a str> {
         std::str::from_utf8(unsafe { self.bytes() }).map_err(|e| {
             Failure::invalid(format!("{what} is not UTF-8 at byte {}", e.valid_up_to()))
         })

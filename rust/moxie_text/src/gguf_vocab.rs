@@ -1,5 +1,7 @@
 //! The vocabulary of a GGUF file as a tokenizer: the same parts a tokenizer.json would name.
 
+use std::borrow::Cow;
+
 use ahash::AHashMap;
 use serde::de::DeserializeOwned;
 use serde_json::{json, Value};
@@ -13,7 +15,7 @@ use tokenizers::{
 use crate::error::{Failure, Outcome, Status};
 use crate::pre_tokenizers;
 use crate::sentencepiece;
-use crate::tokenizer::{check_charsmap, Tokenizer};
+use crate::tokenizer::{check_charsmap, Tokenizer, MAX_ID};
 
 /// tokenizer.ggml.token_type
 pub const NORMAL: i32 = 1;
@@ -61,21 +63,23 @@ impl Vocab<'_> {
     }
 
     /// The text of every token, made unique: an empty one gets a name that cannot be met in text.
-    fn texts(&self) -> Outcome<Vec<String>> {
-        let mut seen = AHashMap::new();
-        let mut texts = Vec::with_capacity(self.tokens.len());
-        for (id, token) in self.tokens.iter().enumerate() {
-            let text = if token.is_empty() {
-                format!("[EMPTY_{id}]")
-            } else {
-                (*token).to_string()
-            };
-            if let Some(other) = seen.insert(text.clone(), id) {
+    fn texts(&self) -> Outcome<Vec<Cow<'_, str>>> {
+        let texts: Vec<Cow<str>> = self
+            .tokens
+            .iter()
+            .enumerate()
+            .map(|(id, token)| match *token {
+                "" => format!("[EMPTY_{id}]").into(),
+                text => text.into(),
+            })
+            .collect();
+        let mut seen = AHashMap::with_capacity(texts.len());
+        for (id, text) in texts.iter().enumerate() {
+            if let Some(other) = seen.insert(&**text, id) {
                 return Err(Failure::corrupt(format!(
                     "token {text:?} has two ids, {other} and {id}; every token has one"
                 )));
             }
-            texts.push(text);
         }
         Ok(texts)
     }
@@ -83,6 +87,12 @@ impl Vocab<'_> {
     fn check(&self) -> Outcome<()> {
         if self.tokens.is_empty() {
             return Err(Failure::corrupt("the vocabulary has no tokens"));
+        }
+        if self.tokens.len() > MAX_ID as usize {
+            return Err(Failure::corrupt(format!(
+                "the vocabulary has {} tokens; ids are below {MAX_ID}",
+                self.tokens.len()
+            )));
         }
         for (name, id) in [("bos", self.bos), ("eos", self.eos), ("unknown", self.unk)] {
             if id.is_some_and(|id| id as usize >= self.tokens.len()) {
@@ -101,7 +111,7 @@ impl Vocab<'_> {
         Ok(())
     }
 
-    fn byte_level(&self, texts: &[String]) -> Outcome<(tokenizers::Tokenizer, bool)> {
+    fn byte_level(&self, texts: &[Cow<str>]) -> Outcome<(tokenizers::Tokenizer, bool)> {
         let rules = pre_tokenizers::rules(self.pre).ok_or_else(|| {
             Failure::new(
                 Status::Unknown,
@@ -153,20 +163,20 @@ impl Vocab<'_> {
         Ok((tokenizer, rules.add_bos))
     }
 
-    fn sentencepiece_bpe(&self, texts: &[String]) -> Outcome<tokenizers::Tokenizer> {
+    fn sentencepiece_bpe(&self, texts: &[Cow<str>]) -> Outcome<tokenizers::Tokenizer> {
         // Control, unknown and byte tokens are never spelled by text.
         let pieces: Vec<(&str, u32, f32)> = texts
             .iter()
             .zip(0u32..)
             .filter(|(_, id)| !matches!(self.kind(*id), UNKNOWN | CONTROL | BYTE))
-            .map(|(text, id)| (text.as_str(), id, self.score(id)))
+            .map(|(text, id)| (&**text, id, self.score(id)))
             .collect();
         let mut builder = BPE::builder()
             .vocab_and_merges(ids_of(texts), sentencepiece::merges(&pieces)?)
             .byte_fallback(true)
             .fuse_unk(true);
         if let Some(unk) = self.unk_id() {
-            builder = builder.unk_token(texts[unk as usize].clone());
+            builder = builder.unk_token(texts[unk as usize].to_string());
         }
         let mut tokenizer =
             tokenizers::Tokenizer::new(ModelWrapper::BPE(builder.build().map_err(corrupt)?));
@@ -191,7 +201,7 @@ impl Vocab<'_> {
         Ok(tokenizer)
     }
 
-    fn unigram(&self, texts: &[String]) -> Outcome<tokenizers::Tokenizer> {
+    fn unigram(&self, texts: &[Cow<str>]) -> Outcome<tokenizers::Tokenizer> {
         let pieces = texts
             .iter()
             .zip(0u32..)
@@ -201,7 +211,7 @@ impl Vocab<'_> {
                     USER_DEFINED => 0.0,
                     _ => f64::from(self.score(id)),
                 };
-                (text.clone(), score)
+                (text.to_string(), score)
             })
             .collect();
         let unk = self.unk_id().map(|id| id as usize);
@@ -241,7 +251,7 @@ impl Vocab<'_> {
             .or_else(|| (0..self.tokens.len() as u32).find(|id| self.kind(*id) == UNKNOWN))
     }
 
-    fn added_tokens(&self, texts: &[String]) -> Vec<AddedToken> {
+    fn added_tokens(&self, texts: &[Cow<str>]) -> Vec<AddedToken> {
         // Phi-3 is the one family whose special tokens swallow the white space after them; files do
         // not say so, and its placeholders are what tells it.
         let swallows = self.model == "llama"
@@ -259,9 +269,9 @@ impl Vocab<'_> {
                 if !special && self.kind(id) != USER_DEFINED {
                     return None;
                 }
-                let rstrip = swallows && special && !keeps.contains(&text.as_str());
+                let rstrip = swallows && special && !keeps.contains(&&**text);
                 Some(
-                    AddedToken::from(text.clone(), special)
+                    AddedToken::from(text.to_string(), special)
                         .normalized(false)
                         .rstrip(rstrip),
                 )
@@ -269,7 +279,7 @@ impl Vocab<'_> {
             .collect()
     }
 
-    fn frame(&self, texts: &[String], bos: bool, eos: bool) -> Outcome<PostProcessorWrapper> {
+    fn frame(&self, texts: &[Cow<str>], bos: bool, eos: bool) -> Outcome<PostProcessorWrapper> {
         let mut special = serde_json::Map::new();
         let mut entry = |what: &str, wanted: bool, id: Option<u32>| -> Outcome<Vec<Value>> {
             if !wanted {
@@ -282,7 +292,7 @@ impl Vocab<'_> {
             })?;
             let text = &texts[id as usize];
             special.insert(
-                text.clone(),
+                text.to_string(),
                 json!({"id": text, "ids": [id], "tokens": [text]}),
             );
             Ok(vec![json!({"SpecialToken": {"id": text, "type_id": 0}})])
@@ -300,16 +310,16 @@ impl Vocab<'_> {
 
     pub fn build(mut self) -> Outcome<Tokenizer> {
         self.check()?;
+        if self.model == "llama" && self.kind(1) == CONTROL {
+            self.bos = self.bos.or(Some(1));
+        }
         let texts = self.texts()?;
         let (mut tokenizer, bos, eos) = match self.model {
             "gpt2" => {
                 let (tokenizer, bos) = self.byte_level(&texts)?;
                 (tokenizer, bos && self.bos.is_some(), false)
             }
-            "llama" => {
-                self.bos = self.bos.or_else(|| (self.kind(1) == CONTROL).then_some(1));
-                (self.sentencepiece_bpe(&texts)?, self.bos.is_some(), false)
-            }
+            "llama" => (self.sentencepiece_bpe(&texts)?, self.bos.is_some(), false),
             "t5" => (self.unigram(&texts)?, false, self.eos.is_some()),
             other => {
                 return Err(Failure::new(
@@ -326,12 +336,14 @@ impl Vocab<'_> {
         tokenizer
             .add_tokens(self.added_tokens(&texts))
             .map_err(corrupt)?;
-        Tokenizer::new(tokenizer)
+        Tokenizer::of_size(tokenizer, self.tokens.len() as i64)
     }
 }
 
-fn ids_of(texts: &[String]) -> AHashMap<String, u32> {
-    texts.iter().cloned().zip(0u32..).collect()
+fn ids_of(texts: &[Cow<str>]) -> AHashMap<String, u32> {
+    let mut ids = AHashMap::with_capacity(texts.len());
+    ids.extend(texts.iter().map(|text| text.to_string()).zip(0u32..));
+    ids
 }
 
 fn base64(bytes: &[u8]) -> String {

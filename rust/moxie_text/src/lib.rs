@@ -63,7 +63,7 @@ pub unsafe extern "C" fn moxie_text_tokenizer_from_json(
 }
 
 unsafe fn texts<'a>(strings: &'a [Str], what: &str) -> Outcome<Vec<&'a str>> {
-    let text = |(at, s): (usize, &Str)| unsafe { s.text(&format!("{what} {at}")) };
+    let text = |(at, s): (usize, &Str)| unsafe { s.text(format_args!("{what} {at}")) };
     let texts = strings
         .iter()
         .enumerate()

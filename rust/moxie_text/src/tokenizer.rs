@@ -9,7 +9,7 @@ use crate::error::{Failure, Outcome};
 use crate::vocab_of::from_base64;
 
 /// No published vocabulary has more ids; an id beyond it would size later tables.
-const MAX_ID: u32 = 1 << 24;
+pub const MAX_ID: u32 = 1 << 24;
 /// Longest regular expression a file may bring, and its deepest nesting.
 const MAX_REGEX_BYTES: usize = 16 << 10;
 const MAX_REGEX_DEPTH: usize = 100;
@@ -170,12 +170,7 @@ impl Tokenizer {
         Self::new(inner)
     }
 
-    pub fn new(mut inner: tokenizers::Tokenizer) -> Outcome<Self> {
-        // SAFETY: sets one global of the library, which a search reads when it starts.
-        unsafe { onig_sys::onig_set_retry_limit_in_search(MAX_REGEX_STEPS) };
-        // A file may carry the truncation and padding of its training; callers do their own.
-        inner.with_truncation(None).map_err(message)?;
-        inner.with_padding(None);
+    pub fn new(inner: tokenizers::Tokenizer) -> Outcome<Self> {
         let mut seen = AHashSet::new();
         let mut highest = -1i64;
         for (token, id) in inner.get_vocab(true) {
@@ -191,9 +186,19 @@ impl Tokenizer {
             }
             highest = highest.max(i64::from(id));
         }
+        Self::of_size(inner, highest + 1)
+    }
+
+    /// For a vocabulary whose ids are known to be 0 to vocab_size - 1, each once.
+    pub fn of_size(mut inner: tokenizers::Tokenizer, vocab_size: i64) -> Outcome<Self> {
+        // SAFETY: sets one global of the library, which a search reads when it starts.
+        unsafe { onig_sys::onig_set_retry_limit_in_search(MAX_REGEX_STEPS) };
+        // A file may carry the truncation and padding of its training; callers do their own.
+        inner.with_truncation(None).map_err(message)?;
+        inner.with_padding(None);
         Ok(Self {
             inner: RwLock::new(inner),
-            vocab_size: highest + 1,
+            vocab_size,
         })
     }
 
