@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "base/threads.h"
 #include "kernels/micro.h"
+#include "kernels/rowwise.h"
 #include "kernels/scratch.h"
 
 namespace moxie::kernels {
@@ -23,6 +24,7 @@ namespace {
 constexpr int64_t kPanelFloats = 64 * 1024;  // of B in L2: 256 KiB
 constexpr int64_t kMostDepth = 384;          // of a panel: 24 KiB of it pass through L1 at a time
 constexpr int64_t kLeastGranule = 32;
+constexpr int64_t kGroupRows = 16;  // of a dense matrix that few rows are multiplied with at a time
 constexpr int64_t kSmallWork = 64 * 1024;  // multiply-adds that one thread does sooner than two
 
 // Where B comes from: dense, by rows of k (natural) or of n (transposed), or decoded.
@@ -205,25 +207,24 @@ void run(const Problem& t) {
   });
 }
 
-// Few rows: each row of w is read once and multiplied with all of them.
+// Few rows of a: rows of w are read once, a group at a time, and multiplied with all of them.
 void few_rows(int64_t m, int64_t n, int64_t k, const float* a, const Source& w, float* c,
               bool accumulate, float alpha) {
-  const Micro& kernel = micro();
+  const auto& rows = row_kernels<float>();
+  const int64_t group = w.decoder != nullptr ? 4 : kGroupRows;
   const int64_t grain = std::max<int64_t>(16, kSmallWork / std::max<int64_t>(k * m, 1));
   parallel_for(n, grain, [&](int64_t begin, int64_t end) {
-    float* buffer = scratch(Scratch::kRows, w.decoder ? static_cast<size_t>(k) : 0);
-    float sums[kFewRows];
-    for (int64_t j = begin; j < end; ++j) {
-      const float* row = buffer;
-      if (w.decoder != nullptr) {
-        w.decoder->decode(w.decoder->context, j, 0, k, buffer);
-      } else {
-        row = w.dense + j * k;
-      }
-      kernel.dots(static_cast<int>(m), k, row, a, k, sums);
+    float* buffer = scratch(Scratch::kRows, w.decoder ? static_cast<size_t>(group * k) : 0);
+    float sums[kGroupRows];
+    for (int64_t j = begin; j < end; j += group) {
+      const int64_t count = std::min(group, end - j);
+      const float* block = w.decoder != nullptr ? buffer : w.dense + j * k;
+      for (int64_t r = 0; w.decoder != nullptr && r < count; ++r)
+        w.decoder->decode(w.decoder->context, j + r, 0, k, buffer + r * k);
       for (int64_t i = 0; i < m; ++i) {
-        float& out = c[i * n + j];
-        out = (accumulate ? out : 0.0f) + alpha * sums[i];
+        rows.dots(a + i * k, block, k, count, k, alpha, sums);
+        float* out = c + i * n + j;
+        for (int64_t r = 0; r < count; ++r) out[r] = (accumulate ? out[r] : 0.0f) + sums[r];
       }
     }
   });

@@ -16,9 +16,6 @@ struct Micro {
                const float* b, int64_t ldb, float* c, int64_t ldc, float alpha, bool accumulate);
   // panel[p * cols + j] = src[j * ld + p] for j < n, 0 for n <= j < cols; p < k.
   void (*transpose)(int n, int64_t k, const float* src, int64_t ld, float* panel);
-  // out[i] = sum over p < k of w[p] x[i * ldx + p], i < m <= kFewRows; the order does not depend on
-  // m.
-  void (*dots)(int m, int64_t k, const float* w, const float* x, int64_t ldx, float* out);
 };
 
 const Micro& micro();  // of active_isa()

@@ -115,51 +115,7 @@ void transpose(int n, int64_t k, const float* src, int64_t ld, float* panel) {
   }
 }
 
-[[gnu::always_inline]] inline float total(Vec v) {
-  __m256 sum8;
-  __builtin_memcpy(&sum8, &v, sizeof(sum8));
-  if constexpr (kVector == 64) {
-    __m256 high;
-    __builtin_memcpy(&high, reinterpret_cast<const char*>(&v) + 32, sizeof(high));
-    sum8 = _mm256_add_ps(sum8, high);
-  }
-  const __m128 sum4 = _mm_add_ps(_mm256_castps256_ps128(sum8), _mm256_extractf128_ps(sum8, 1));
-  const __m128 sum2 = _mm_add_ps(sum4, _mm_movehl_ps(sum4, sum4));
-  return _mm_cvtss_f32(_mm_add_ss(sum2, _mm_movehdup_ps(sum2)));
-}
-
-template <int kM>
-void dot_rows(int64_t k, const float* w, const float* x, int64_t ldx, float* out) {
-  Vec sums[kM][4] = {};
-  float tails[kM] = {};
-  int64_t p = 0;
-  for (; p + 4 * kLanes <= k; p += 4 * kLanes) {
-#pragma GCC unroll 4
-    for (int u = 0; u < 4; ++u) {
-      const Vec wv = load(w + p + u * kLanes);
-#pragma GCC unroll 2
-      for (int i = 0; i < kM; ++i) sums[i][u] += wv * load(x + i * ldx + p + u * kLanes);
-    }
-  }
-  for (; p + kLanes <= k; p += kLanes) {
-    const Vec wv = load(w + p);
-    for (int i = 0; i < kM; ++i) sums[i][0] += wv * load(x + i * ldx + p);
-  }
-  for (; p < k; ++p) {
-    for (int i = 0; i < kM; ++i) tails[i] += w[p] * x[i * ldx + p];
-  }
-  for (int i = 0; i < kM; ++i) {
-    out[i] = total((sums[i][0] + sums[i][1]) + (sums[i][2] + sums[i][3])) + tails[i];
-  }
-}
-
-void dots(int m, int64_t k, const float* w, const float* x, int64_t ldx, float* out) {
-  int i = 0;
-  for (; i + 2 <= m; i += 2) dot_rows<2>(k, w, x + i * ldx, ldx, out + i);
-  if (i < m) dot_rows<1>(k, w, x + i * ldx, ldx, out + i);
-}
-
-constexpr Micro kTable{kRows, kCols, tile, transpose, dots};
+constexpr Micro kTable{kRows, kCols, tile, transpose};
 
 }  // namespace
 }  // namespace moxie::kernels

@@ -30,22 +30,8 @@ void transpose(int n, int64_t k, const float* src, int64_t ld, float* panel) {
   }
 }
 
-void dots(int m, int64_t k, const float* w, const float* x, int64_t ldx, float* out) {
-  for (int i = 0; i < m; ++i) {
-    float sums[8] = {};
-    const float* row = x + i * ldx;
-    int64_t p = 0;
-    for (; p + 8 <= k; p += 8) {
-      for (int j = 0; j < 8; ++j) sums[j] += w[p + j] * row[p + j];
-    }
-    for (; p < k; ++p) sums[0] += w[p] * row[p];
-    out[i] =
-        ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
-  }
-}
-
 }  // namespace
 
-const Micro kMicroScalar{kRows, kCols, tile, transpose, dots};
+const Micro kMicroScalar{kRows, kCols, tile, transpose};
 
 }  // namespace moxie::kernels
