@@ -21,7 +21,7 @@ uint64_t peak_rss_bytes();  // the most this process has held so far
 struct HeldMemory {
   uint64_t own = 0, mapped = 0;  // bytes: allocated; pages of files
 };
-HeldMemory held_memory();  // now
+HeldMemory held_memory();     // now
 std::string utc_timestamp();  // "2026-01-31T12:00:00Z"
 
 }  // namespace moxie

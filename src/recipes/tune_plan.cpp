@@ -53,8 +53,8 @@ MemoryPlan plan_memory(nn::Decoder& decoder, const nn::ParamList& params,
   if (inputs.trains_base) {  // gradients of the embedding and the head exist once more on their way
     plan.activations += 2 * static_cast<uint64_t>(c.vocab * c.hidden) * kFloat;
   }
-  // What is here already, without the values that `training` counts. Pages of the model's file count
-  // where it was read and is not needed any more; else they are `weights`.
+  // What is here already, without the values that `training` counts. Pages of the model's file
+  // count where it was read and is not needed any more; else they are `weights`.
   const HeldMemory now = held_memory();
   const uint64_t held = now.own + (inputs.trains_base ? now.mapped : 0);
   plan.base = kProcessBytes + std::max(held, elements * kFloat) - elements * kFloat;
