@@ -80,6 +80,8 @@ Block::Block(const DecoderConfig& config, int64_t index_in, const WeightSource& 
   down = linear("mlp.down", config.ffn, d, config.mlp_bias);
   attn_stream = {prefix + "attn", SiteKind::kStream, d, d, index, {}};
   mlp_stream = {prefix + "mlp", SiteKind::kStream, d, d, index, {}};
+  keys = {prefix + "attn.keys", SiteKind::kKv, kv_width, kv_width, index, {}};
+  values = {prefix + "attn.values", SiteKind::kKv, kv_width, kv_width, index, {}};
 }
 
 void Block::visit_linears(const std::function<void(Linear&)>& f) {
@@ -160,6 +162,8 @@ Tensor Block::attention(const DecoderConfig& config, const Tensor& x, const Pass
     query = ops::rope(query, config.head_dim, angles);
     key = ops::rope(key, config.head_dim, angles);
   }
+  key = keys.run_taps({}, std::move(key), pass.taps);
+  value = values.run_taps({}, std::move(value), pass.taps);
   return o.forward(attend(config, query, key, value, pass), pass.taps);
 }
 

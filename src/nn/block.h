@@ -22,6 +22,7 @@ struct Block {
   Param attn_norm, attn_post_norm, mlp_norm, mlp_post_norm, q_norm, k_norm;  // empty where unused
   Linear q, k, v, qkv, o, gate, up, gate_up, down;
   Site attn_stream, mlp_stream;
+  Site keys, values;  // of the attention, as it reads and caches them [N, kv_heads * head_dim]
 
  private:
   Tensor attention(const DecoderConfig& config, const Tensor& x, const Pass& pass) const;

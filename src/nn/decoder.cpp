@@ -165,7 +165,7 @@ std::vector<Site*> Decoder::sites() {
   std::vector<Site*> list = {&embed_site_};
   for (const auto& block : blocks_) {
     block->visit_linears([&](Linear& linear) { list.push_back(&linear.site); });
-    list.push_back(&block->attn_stream);
+    for (Site* site : {&block->keys, &block->values, &block->attn_stream}) list.push_back(site);
     list.push_back(&block->mlp_stream);
   }
   list.push_back(&head_site_);

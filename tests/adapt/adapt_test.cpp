@@ -228,6 +228,58 @@ TEST(Targets, APatternThatMatchesNothingIsAnError) {
       std::string::npos);
 }
 
+// Multiplies what it is given, as a tap of any site may.
+class Scales : public nn::Tap {
+ public:
+  explicit Scales(float factor) : factor_(factor) {}
+  Tensor apply(const Tensor& /*x*/, Tensor y, const nn::TapContext& /*context*/) override {
+    Tensor z = y.clone();
+    for (float& value : z.span<float>()) value *= factor_;
+    return z;
+  }
+
+ private:
+  float factor_;
+};
+
+// Attention without values is attention whose output projection gives nothing; and what the cache
+// holds went through the taps once.
+TEST(Sites, KeysAndValuesCanBeTapped) {
+  const auto logits = [](const std::string& ending, float factor, bool is_cached) {
+    const auto model = models::load(kModels / "llama");
+    int64_t tapped = 0;
+    for (nn::Site* site : model.decoder->sites()) {
+      if (!site->name.ends_with(ending)) continue;
+      EXPECT_EQ(site->kind == nn::SiteKind::kKv, ending != ".attn.o") << site->name;
+      site->taps.push_back(std::make_shared<Scales>(factor));
+      ++tapped;
+    }
+    EXPECT_EQ(tapped, static_cast<int64_t>(model.decoder->config().layers.size())) << ending;
+    const std::vector<int32_t> tokens = {5, 9, 2, 7};
+    nn::SequenceState state = model.decoder->new_state();
+    nn::ForwardOptions options;
+    if (is_cached) options.states = {&state};
+    Tensor hidden;
+    for (size_t i = 0; i < tokens.size(); i += is_cached ? 1 : tokens.size()) {
+      nn::Batch batch;
+      batch.add(is_cached ? std::vector<int32_t>{tokens[i]} : tokens, static_cast<int32_t>(i));
+      hidden = model.decoder->forward(batch, options);
+    }
+    const Tensor last = model.decoder->logits(hidden.slice_rows(hidden.rows() - 1, hidden.rows()));
+    return std::vector<float>(last.data<float>(), last.data<float>() + last.count());
+  };
+  const auto expect_near = [](const std::vector<float>& got, const std::vector<float>& want) {
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-5) << i;
+  };
+  expect_near(logits(".attn.values", 0, false), logits(".attn.o", 0, false));
+  expect_near(logits(".attn.values", 0.5f, false), logits(".attn.o", 0.5f, false));
+  for (const char* site : {".attn.keys", ".attn.values"}) {
+    expect_near(logits(site, 0.5f, true), logits(site, 0.5f, false));
+    EXPECT_NE(logits(site, 0.5f, false), logits(site, 1, false)) << site;
+  }
+}
+
 TEST(Targets, PeftsRulesOfMatching) {
   EXPECT_TRUE(matches_module("q_proj", "model.layers.3.self_attn.q_proj"));
   EXPECT_FALSE(matches_module("proj", "model.layers.3.self_attn.q_proj"));
