@@ -3,6 +3,7 @@
 #
 #   tools/check_style.sh              all of it (build/release must be configured, for clang-tidy)
 #   tools/check_style.sh --no-tidy    without clang-tidy, in seconds
+#   tools/check_style.sh --only-tidy  clang-tidy alone
 #
 # Layout rules (layers, registries, machine paths) are tests: tests/repo/.
 set -euo pipefail
@@ -55,10 +56,12 @@ check_rust() {
 
 failures=0
 run() { step "$@" || failures=$((failures + 1)); }
-run "clang-format" check_format
-run "file sizes" check_sizes
-run "scripts parse" check_scripts
-run "rustfmt" check_rust
+if [ "${1:-}" != --only-tidy ]; then
+  run "clang-format" check_format
+  run "file sizes" check_sizes
+  run "scripts parse" check_scripts
+  run "rustfmt" check_rust
+fi
 if [ "${1:-}" != --no-tidy ]; then
   run "clang-tidy" python3 tools/tidy.py build/release --seconds "${MOXIE_TIDY_SECONDS:-360}"
 fi

@@ -155,11 +155,9 @@ void attention_forward(const AttentionShape<T>& shape,
       }
     }
   }
-  if (!units.empty()) {
-    deal(static_cast<int64_t>(units.size()),
-         [&](int64_t unit) { run_unit(shape, units[static_cast<size_t>(unit)], q, out, lse); });
-  }
-  if (!singles.empty()) attend_single<T>(shape, singles, q, out, lse);
+  deal(static_cast<int64_t>(units.size()),
+       [&](int64_t unit) { run_unit(shape, units[static_cast<size_t>(unit)], q, out, lse); });
+  attend_single<T>(shape, singles, q, out, lse);
 }
 
 template void attention_forward(const AttentionShape<float>&,

@@ -165,8 +165,8 @@ std::vector<Site*> Decoder::sites() {
   std::vector<Site*> list = {&embed_site_};
   for (const auto& block : blocks_) {
     block->visit_linears([&](Linear& linear) { list.push_back(&linear.site); });
-    for (Site* site : {&block->keys, &block->values, &block->attn_stream}) list.push_back(site);
-    list.push_back(&block->mlp_stream);
+    list.insert(list.end(),
+                {&block->keys, &block->values, &block->attn_stream, &block->mlp_stream});
   }
   list.push_back(&head_site_);
   return list;

@@ -22,17 +22,16 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
          x.shape().to_string(), y.shape().to_string(), a.shape().to_string(),
          b.shape().to_string());
   }
-  const double scaling = attributes_of<Attributes>(call).scaling;
-  const bool overwrites = attributes_of<Attributes>(call).overwrites;
+  const auto& attributes = attributes_of<Attributes>(call);
   const int64_t n = x.rows();
   const int64_t r = a.rows();
-  Tensor z = overwrites ? y : y.clone();
+  Tensor z = attributes.overwrites ? y : y.clone();
   Tensor h = Tensor::empty({n, r}, x.dtype());
   dispatch_float(x.dtype(), "lora", [&](auto zero) {
     using T = decltype(zero);
     kernels::gemm_nt(n, r, x.cols(), x.data<T>(), a.data<T>(), h.data<T>());
     kernels::gemm_nt(n, y.cols(), r, h.data<T>(), b.data<T>(), z.data<T>(), true,
-                     static_cast<T>(scaling));
+                     static_cast<T>(attributes.scaling));
   });
   if (call.any_wanted()) call.saved = {call.wanted[2] ? x : Tensor(), h, a, b};
   return z;
