@@ -3,6 +3,7 @@
 // embedding: E[t] + s B A[:, t].
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include "adapt/targets.h"
 #include "kernels/gemm.h"
@@ -17,8 +18,8 @@ namespace moxie::adapt {
 namespace {
 
 struct LoraOptions {
-  int64_t rank = 8;
-  double alpha = 16;
+  int64_t rank = 16;
+  double alpha = 32;
   double dropout = 0;
   bool rslora = false;
   std::map<std::string, double> rank_pattern, alpha_pattern;
@@ -190,6 +191,10 @@ class Lora : public Method {
     refuse(config, "fan_in_fan_out", where, "transposed (Conv1D) weights are not supported");
     refuse(config, "target_parameters", where, "adapters on bare parameters are not supported");
     refuse(config, "trainable_token_indices", where, "trained tokens are not supported");
+    LoraOptions defaults;  // PEFT's, for what the file leaves out
+    defaults.rank = 8;
+    defaults.alpha = 8;
+    options_ = defaults;
     Json mine = Json::object();
     const std::pair<const char*, const char*> keys[] = {{"r", "rank"},
                                                         {"lora_alpha", "alpha"},
@@ -210,14 +215,21 @@ class Lora : public Method {
 
  private:
   // PEFT's rule: a key is a regular expression for the end of a module's name; the first that
-  // matches wins.
+  // matches wins. Their order is not kept here, so two that disagree are refused.
   static double pattern_value(const std::map<std::string, double>& patterns,
                               const std::string& module, double fallback) {
+    std::optional<std::pair<std::string, double>> found;
     for (const auto& [pattern, value] : patterns) {
-      if (matches_module(pattern, module) || matches_module("(.*\\.)?(" + pattern + ")", module))
-        return value;
+      if (!matches_module(pattern, module) && !matches_module("(.*\\.)?(" + pattern + ")", module))
+        continue;
+      if (found && found->second != value) {
+        fail(ErrorCode::kInvalidArgument, "lora",
+             "the patterns '{}' and '{}' give {} different values; write them so that one matches",
+             found->first, pattern, module);
+      }
+      found = {pattern, value};
     }
-    return fallback;
+    return found ? found->second : fallback;
   }
 
   LoraOptions options_;

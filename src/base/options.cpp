@@ -24,9 +24,14 @@ void check_choice(const Option& option, const std::string& value, std::string_vi
        suggestion(value, choices));
 }
 
+std::string kind_of(const Option& option) {  // "an int", "a map": the article goes with the name
+  const std::string name = type_name(option);
+  return (name == "int" ? "an " : "a ") + name;
+}
+
 [[noreturn]] void wrong_type(const Option& option, const Json& value, std::string_view where) {
-  fail(ErrorCode::kInvalidArgument, where, "{} must be a {}, but is {}", option.name,
-       type_name(option), value.dump());
+  fail(ErrorCode::kInvalidArgument, where, "{} must be {}, but is {}", option.name, kind_of(option),
+       value.dump());
 }
 
 template <class T>
@@ -34,10 +39,30 @@ T parse_number(const Option& option, std::string_view text, std::string_view whe
   T value{};
   const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (status != std::errc() || end != text.data() + text.size()) {
-    fail(ErrorCode::kInvalidArgument, where, "{} must be a {}, but is '{}'", option.name,
-         type_name(option), text);
+    fail(ErrorCode::kInvalidArgument, where, "{} must be {}, but is '{}'", option.name,
+         kind_of(option), text);
   }
   return value;
+}
+
+// "q_proj=8,v_proj=4", or the same as a JSON object.
+Json parse_map(const Option& option, std::string_view text, std::string_view where) {
+  if (text.starts_with('{')) return parse_json(text, where);
+  Json object = Json::object();
+  for (const std::string& item : split(text, ',')) {
+    const size_t equals = item.rfind('=');
+    double value = 0;
+    const char* end = item.data() + item.size();
+    const char* begin = equals == std::string::npos ? end : item.data() + equals + 1;
+    if (const auto [at, status] = std::from_chars(begin, end, value);
+        status != std::errc() || at != end || equals == 0) {
+      fail(ErrorCode::kInvalidArgument, where,
+           "{} must be written NAME=NUMBER,... or as a JSON object, but is '{}'", option.name,
+           text);
+    }
+    object[item.substr(0, equals)] = value;
+  }
+  return object;
 }
 
 }  // namespace
@@ -116,7 +141,7 @@ void set_option_from_text(const Option& option, std::string_view text, std::stri
   } else if (std::holds_alternative<std::vector<std::string>*>(option.value)) {
     set_option(option, split(text, ','), where);
   } else {
-    set_option(option, parse_json(text, where), where);
+    set_option(option, parse_map(option, text, where), where);
   }
 }
 

@@ -31,10 +31,14 @@ std::string text_of(const Json& object, const char* key, const fs::path& path) {
 [[noreturn]] void not_pulled(std::string_view name, const fs::path& models) {
   std::vector<std::string> names;
   for (const auto& model : list_pulled(models)) names.push_back(model.name);
-  fail(
-      ErrorCode::kNotFound, "model",
-      "there is no file or folder '{}' and no pulled model of that name{}", name,
-      names.empty() ? "; fetch it with: moxie pull " + std::string(name) : suggestion(name, names));
+  std::string advice = "; check the path";
+  if (!names.empty()) {
+    advice = suggestion(name, names);
+  } else if (!name.ends_with(".gguf")) {
+    advice = "; fetch it with: moxie pull " + std::string(name);
+  }
+  fail(ErrorCode::kNotFound, "model",
+       "there is no file or folder '{}' and no pulled model of that name{}", name, advice);
 }
 
 std::vector<fs::path> subfolders(const fs::path& folder) {

@@ -1,11 +1,14 @@
 #include "recipes/export.h"
 
+#include <filesystem>
+
 #include "adapt/gguf_adapter.h"
 #include "models/save_gguf.h"
 #include "models/save_hf.h"
 #include "recipes/workbench.h"
 
 namespace moxie::recipes {
+namespace fs = std::filesystem;
 namespace {
 
 DType hf_dtype(const std::string& quant) {
@@ -14,6 +17,26 @@ DType hf_dtype(const std::string& quant) {
   if (quant == "f16") return DType::kF16;
   fail(ErrorCode::kInvalidArgument, "export",
        "hf folders hold f32, bf16 or f16 here, not '{}'; choose one, or --to gguf", quant);
+}
+
+// What is there already may be replaced by its like, and by nothing else.
+void check_place(const ExportOptions& options) {
+  const fs::path out = options.out;
+  if (!fs::exists(out)) return;
+  const bool is_file = options.to == "gguf" || options.to == "gguf-adapter";
+  if (is_file != !fs::is_directory(out)) {
+    fail(ErrorCode::kInvalidArgument, "export",
+         "'{}' is a {}, and --to {} writes a {}; choose "
+         "another --out",
+         options.out, is_file ? "folder" : "file", options.to, is_file ? "file" : "folder");
+  }
+  const char* mark = options.to == "hf" ? "config.json" : "adapter_config.json";
+  if (!is_file && !fs::is_empty(out) && !fs::exists(out / mark)) {
+    fail(ErrorCode::kInvalidArgument, "export",
+         "'{}' holds other things and no {}; give a new or "
+         "an empty folder",
+         options.out, mark);
+  }
 }
 
 void check(const ExportOptions& options) {
@@ -34,6 +57,7 @@ void check(const ExportOptions& options) {
   }
   if (options.merge && options.adapter.empty())
     fail(ErrorCode::kInvalidArgument, "export", "--merge needs --adapter DIR");
+  check_place(options);
 }
 
 }  // namespace

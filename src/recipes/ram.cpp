@@ -34,6 +34,24 @@ uint64_t free_bytes() {
   return machine_bytes() / 2;
 }
 
+// ", or --rank 4 (about 25.0 MiB)": the first value of each setting that alone lets the run fit.
+std::string others(const std::vector<RamSetting>& settings, uint64_t usable) {
+  std::string text;
+  for (const RamSetting& setting : settings) {
+    for (int64_t value = setting.now / 2; value >= setting.least; value /= 2) {
+      const uint64_t bytes = setting.memory_of(value);
+      if (bytes > usable) continue;
+      text += ", or " + fmt::format(fmt::runtime(setting.flag), value) + " (about " +
+              human_bytes(bytes) + ")";
+      break;
+    }
+  }
+  if (!text.empty()) return text;
+  for (const RamSetting& setting : settings)
+    text += (text.empty() ? "" : " or ") + setting.flag.substr(0, setting.flag.find(" {}"));
+  return "; no " + text + " alone makes it fit: take a smaller model, or a file of fewer bits";
+}
+
 }  // namespace
 
 uint64_t parse_ram(const std::string& text) {
@@ -58,7 +76,7 @@ uint64_t parse_ram(const std::string& text) {
 
 RamChoice fit_ram(uint64_t limit, RamChoice wanted, int64_t longest,
                   const std::function<uint64_t(const RamChoice&)>& memory_of,
-                  const std::function<std::string(uint64_t)>& advice) {
+                  const std::function<std::vector<RamSetting>()>& settings) {
   const auto usable = static_cast<uint64_t>(kUsable * static_cast<double>(limit));
   uint64_t needed = UINT64_MAX;
   for (const bool recomputes : {wanted.recomputes, true}) {
@@ -72,8 +90,9 @@ RamChoice fit_ram(uint64_t limit, RamChoice wanted, int64_t longest,
     }
   }
   const auto least = static_cast<uint64_t>(std::ceil(static_cast<double>(needed) / kUsable));
-  fail(ErrorCode::kInvalidArgument, "ram", "this run takes at least {}, and --ram allows {}; {}",
-       human_bytes(least), human_bytes(limit), advice(least));
+  fail(ErrorCode::kInvalidArgument, "ram",
+       "this run takes at least {}, and --ram allows {}; give --ram {}M{}", human_bytes(least),
+       human_bytes(limit), (least >> 20) + 1, others(settings(), usable));
 }
 
 }  // namespace moxie::recipes

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "recipes/tune_plan.h"
 
@@ -18,11 +19,18 @@ struct RamChoice {
   bool recomputes = false;
 };
 
+// A setting that could let a run fit: its value is halved from `now` down to `least`.
+struct RamSetting {
+  std::string flag;  // "--rank {}"
+  int64_t now = 0, least = 1;
+  std::function<uint64_t(int64_t value)> memory_of;
+};
+
 // The fastest choice that fits `limit`: whole micro-batches first, smaller ones down to `longest`
 // (the longest sample), then with each block's values computed again. None: throws kInvalidArgument
-// with `advice(needed)`, where `needed` is the least that a run takes.
+// with the --ram that would do and those of `settings` that alone would.
 RamChoice fit_ram(uint64_t limit, RamChoice wanted, int64_t longest,
                   const std::function<uint64_t(const RamChoice&)>& memory_of,
-                  const std::function<std::string(uint64_t needed)>& advice);
+                  const std::function<std::vector<RamSetting>()>& settings);
 
 }  // namespace moxie::recipes

@@ -38,7 +38,7 @@ struct TrainOptions {
     v("micro_tokens", micro_tokens,
       "tokens that run at once; whole samples, so the result is the same", range(1, 1 << 30));
     v("clip", clip, "largest norm of the gradient; 0 for no clipping", at_least(0));
-    v("seed", seed, "seed of dropout", at_least(0));
+    v("seed", seed, "seed of the order of the data, of new adapters and of dropout", at_least(0));
     v("eval_every", eval_every, "steps between evaluations; 0 for each epoch's end", at_least(0));
     v("save_every", save_every, "steps between checkpoints; 0 for each epoch's end", at_least(0));
     v("keep", keep, "checkpoints kept, besides the best", range(2, 1e6));

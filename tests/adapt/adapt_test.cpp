@@ -346,6 +346,18 @@ TEST_F(HostileAdapters, AnotherRankThanTheTensors) {
   EXPECT_NE(load_error().find("but this model and config ask for [3,"), std::string::npos);
 }
 
+// PEFT's own defaults (r 8, lora_alpha 8), not those of new adapters here.
+TEST_F(HostileAdapters, WhatTheConfigLeavesOutIsPeftsDefault) {
+  config_.erase("lora_alpha");
+  write_config();
+  const auto adapter = Attachment::load(model_, folder_.path());
+  EXPECT_EQ(adapter->method().to_peft_config()["lora_alpha"], 8);
+  adapter->detach();
+  config_.erase("r");
+  write_config();
+  EXPECT_NE(load_error().find("but this model and config ask for [8,"), std::string::npos);
+}
+
 TEST_F(HostileAdapters, ForAnotherBase) {
   model_ = models::load(kModels / "llama_head_dim");
   EXPECT_NE(load_error().find("ask for"), std::string::npos);
@@ -368,6 +380,10 @@ TEST_F(HostileAdapters, SettingsThatCannotBeHonoured) {
   for (int i = 0; i < 300; ++i) config_["rank_pattern"]["layer" + std::to_string(i)] = 4;
   write_config();
   EXPECT_NE(load_error().find("has 300 patterns"), std::string::npos);
+  config_ = kept;
+  config_["alpha_pattern"] = {{"q_proj", 4}, {".*_proj", 5}};
+  write_config();
+  EXPECT_NE(load_error().find("different values"), std::string::npos);
   config_ = kept;
   config_["peft_type"] = "NEW";
   write_config();

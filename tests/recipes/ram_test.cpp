@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+#include <vector>
+
 #include "base/error.h"
 
 namespace moxie::recipes {
@@ -26,7 +29,11 @@ uint64_t memory(const RamChoice& choice) {
 }
 
 RamChoice fit(uint64_t mib, RamChoice wanted = {1024, false}) {
-  return fit_ram(mib << 20, wanted, 100, memory, [](uint64_t) { return "buy more"; });
+  return fit_ram(mib << 20, wanted, 100, memory, [] {
+    return std::vector<RamSetting>{
+        {"--length {}", 100, 10, [](int64_t n) { return static_cast<uint64_t>(n) << 18; }},
+        {"--rank {}", 8, 1, [](int64_t n) { return static_cast<uint64_t>(20 + n) << 20; }}};
+  });
 }
 
 TEST(Ram, TakesTheFastestChoiceThatFits) {
@@ -43,10 +50,23 @@ TEST(Ram, TakesTheFastestChoiceThatFits) {
     fit(20);
     FAIL() << "25 MiB do not fit into 20";
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("27.2 MiB, and --ram allows 20.0 MiB; buy more"),
-              std::string::npos)
-        << error.what();
+    EXPECT_STREQ(error.what(),
+                 "[ram] this run takes at least 27.2 MiB, and --ram allows 20.0 MiB; give --ram "
+                 "28M, or --length 50 (about 12.5 MiB)");
   }
+  const auto error_at = [](uint64_t mib) {
+    try {
+      fit(mib);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("it fits");
+  };
+  EXPECT_NE(error_at(26).find("or --length 50 (about 12.5 MiB), or --rank 2 (about 22.0 MiB)"),
+            std::string::npos)
+      << "what fits at half and what fits only at a quarter: " << error_at(26);
+  EXPECT_NE(error_at(2).find("28M; no --length or --rank alone makes it fit"), std::string::npos)
+      << error_at(2);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <new>
 
 #include "app/cli/help.h"
@@ -37,9 +38,11 @@ void print_error(const std::string& text) {
 
 const Named<Verb>& verb_named(const std::string& word) {
   if (const auto* verb = find_row(verbs(), word)) return *verb;
-  throw UsageError(
-      ErrorCode::kInvalidArgument, "moxie",
-      fmt::format("there is no verb '{}'{}", word, suggestion(word, names_of(verbs()))));
+  if (word.starts_with('-')) {
+    fail(ErrorCode::kInvalidArgument, "moxie", "flags stand after the verb: moxie VERB {}", word);
+  }
+  fail(ErrorCode::kInvalidArgument, "moxie", "there is no verb '{}'{}", word,
+       suggestion(word, names_of(verbs())));
 }
 
 int run_verb(const std::vector<std::string>& words) {
@@ -79,15 +82,12 @@ int run(const std::vector<std::string>& words) {
       return 0;
     }
     return run_verb(words);
-  } catch (const UsageError& error) {
-    print_error(error.what());
-    return kUsage;
   } catch (const Error& error) {
-    if (error.code() == ErrorCode::kInterrupted) {
-      print_error(error.what());
-      return kInterrupted;
-    }
     print_error(error.what());
+    if (error.code() == ErrorCode::kInterrupted) return kInterrupted;
+    return error.code() == ErrorCode::kInvalidArgument ? kUsage : kFailed;
+  } catch (const std::filesystem::filesystem_error& error) {
+    print_error(fmt::format("[file] '{}': {}", error.path1().string(), error.code().message()));
     return kFailed;
   } catch (const std::bad_alloc&) {
     print_error("[memory] this machine has no memory left for that; use a smaller model or batch");

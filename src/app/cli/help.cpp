@@ -94,9 +94,10 @@ std::string overview(const Terminal& terminal) {
   std::string text = terminal.bold("moxie") + " " + std::string(version()) +
                      ": teach a language model on your own data, on the CPU you have\n\n" +
                      terminal.bold("Start") + "\n";
-  for (const char* line : {"moxie pull HuggingFaceTB/SmolLM2-135M-Instruct",
-                           "moxie tune SmolLM2-135M-Instruct --data train.jsonl --out my-adapter",
-                           "moxie chat SmolLM2-135M-Instruct --adapter my-adapter"}) {
+  for (const char* line :
+       {"moxie pull HuggingFaceTB/SmolLM2-135M-Instruct",
+        "moxie tune HuggingFaceTB/SmolLM2-135M-Instruct --data train.jsonl --out mine",
+        "moxie chat HuggingFaceTB/SmolLM2-135M-Instruct --adapter mine"}) {
     text += "  " + terminal.cyan(line) + "\n";
   }
   for (const Group group : {Group::kTrain, Group::kUse, Group::kFiles, Group::kHouse}) {

@@ -16,8 +16,7 @@ namespace {
 template <class... Args>
 [[noreturn]] void usage(std::string_view where, fmt::format_string<Args...> format,
                         Args&&... args) {
-  throw UsageError(ErrorCode::kInvalidArgument, std::string(where),
-                   fmt::format(format, std::forward<Args>(args)...));
+  fail(ErrorCode::kInvalidArgument, where, format, std::forward<Args>(args)...);
 }
 
 bool is_recipe_name(std::string_view word) {
@@ -55,6 +54,10 @@ class Parser {
   static bool is_bool(const Option& option) { return std::holds_alternative<bool*>(option.value); }
   static bool is_list(const Option& option) {
     return std::holds_alternative<std::vector<std::string>*>(option.value);
+  }
+
+  static bool is_map(const Option& option) {
+    return std::holds_alternative<std::map<std::string, double>*>(option.value);
   }
 
   [[noreturn]] void unknown_flag(const std::string& flag) const {
@@ -147,11 +150,7 @@ class Parser {
     if (!text) {
       usage(verb_.name, "there is no recipe '{}'{}", recipe_, suggestion(recipe_, recipe_names()));
     }
-    try {
-      recipes::apply_config(*text, recipe_, verb_.name, options_);
-    } catch (const Error& error) {
-      throw UsageError(error.code(), error.where(), error.message());
-    }
+    recipes::apply_config(*text, recipe_, verb_.name, options_);
   }
 
   void apply_environment() {
@@ -169,17 +168,13 @@ class Parser {
     for (const auto& value : values) {
       for (auto& item : split(value, ',')) items.push_back(std::move(item));
     }
-    try {
-      for (const auto& option : options_) {  // methods may share a name: it stands for all of them
-        if (option.name != name) continue;
-        if (is_list(option)) {
-          set_option(option, items, where);
-        } else {
-          set_option_from_text(option, values.back(), where);
-        }
+    for (const auto& option : options_) {  // methods may share a name: it stands for all of them
+      if (option.name != name) continue;
+      if (is_list(option)) {
+        set_option(option, items, where);
+      } else {
+        set_option_from_text(option, is_map(option) ? join(values, ",") : values.back(), where);
       }
-    } catch (const Error& error) {
-      throw UsageError(error.code(), error.where(), error.message());
     }
   }
 

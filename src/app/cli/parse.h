@@ -11,16 +11,10 @@
 
 namespace moxie::cli {
 
-// A mistake in the command itself: the edge answers with exit code 2.
-class UsageError : public Error {
- public:
-  using Error::Error;
-};
-
 enum class Outcome { kRun, kShortHelp, kHelp };
 
 // Fills the options of `call` and the globals from the words after the verb. kShortHelp: nothing
-// was given and something is required. Throws UsageError.
+// was given and something is required. Throws kInvalidArgument.
 Outcome parse(const Named<Verb>& verb, Invocation& call, Globals& globals,
               std::span<const std::string> words);
 

@@ -128,7 +128,10 @@ void CountProgress::update(uint64_t done, uint64_t total) {
     if (room >= 8)
       text = line_.terminal().cyan(bar(share, std::min(room, kWidestBar))) + "  " + text;
   }
-  line_.set(text, total > 0 && done >= total);
+  const bool is_last = total > 0 && done >= total;
+  if (is_last && is_complete_) return;
+  is_complete_ = is_last;
+  line_.set(text, is_last);
 }
 
 }  // namespace moxie::cli

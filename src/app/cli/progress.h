@@ -64,7 +64,7 @@ class CountProgress {
  private:
   StatusLine line_;
   std::string what_;
-  bool is_bytes_;
+  bool is_bytes_, is_complete_ = false;
   Stopwatch clock_;
 };
 

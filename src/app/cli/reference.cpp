@@ -107,7 +107,8 @@ std::string commands_markdown() {
       "Every flag has an environment variable, `MOXIE_` and the flag in capitals "
       "(`--batch-size` is `MOXIE_BATCH_SIZE`). A flag beats its variable, the variable beats the "
       "recipe, the recipe beats the default. A list is separated by commas, or its flag is given "
-      "several times. Results go to standard output, everything else to standard error. Exit "
+      "several times; a map is written NAME=NUMBER,... or as a JSON object. Results go to standard "
+      "output, everything else to standard error. Exit "
       "codes: "
       "0 done, 1 failed, 2 the command was wrong, 130 interrupted.\n\n";
   for (const Group group : kGroups) {

@@ -86,6 +86,20 @@ void list(const RunsOptions& options, const Context& context) {
   fmt::print("{}", table.render(context.out));
 }
 
+// {"data": {"train": 3}} as {"data.train": 3}.
+Json flattened(const Json& object) {
+  Json flat = Json::object();
+  for (const auto& [key, value] : object.items()) {
+    if (!value.is_object()) {
+      flat[key] = value;
+      continue;
+    }
+    const Json inside = flattened(value);
+    for (const auto& [name, inner] : inside.items()) flat[key + "." + name] = inner;
+  }
+  return flat;
+}
+
 void show(const RunsOptions& options, const Context& context) {
   const auto runs = chosen(options, 1);
   if (context.globals.json) {
@@ -94,16 +108,9 @@ void show(const RunsOptions& options, const Context& context) {
   }
   for (const auto& run : runs) {
     TextTable table{{"", ""}, {}, {}};
-    const Json facts = to_json(run);
-    for (const auto& [key, value] : facts.items()) {
-      if (!value.is_object()) {
-        table.rows.push_back({context.out.green(key), shown(value)});
-        continue;
-      }
-      for (const auto& [name, inner] : value.items()) {
-        table.rows.push_back({context.out.green(key + "." + name), shown(inner)});
-      }
-    }
+    const Json facts = flattened(to_json(run));
+    for (const auto& [key, value] : facts.items())
+      table.rows.push_back({context.out.green(key), shown(value)});
     fmt::print("{}", table.render(context.out));
   }
 }
@@ -113,8 +120,10 @@ Json side_by_side(const std::vector<RunRecord>& runs, Json RunRecord::*part,
                   bool only_differences) {
   std::vector<std::string> keys;
   std::set<std::string> seen;
+  std::vector<Json> facts;
   for (const auto& run : runs) {
-    for (const auto& [key, value] : (run.*part).items()) {
+    facts.push_back(flattened(run.*part));
+    for (const auto& [key, value] : facts.back().items()) {
       if (seen.insert(key).second) keys.push_back(key);
     }
   }
@@ -122,8 +131,8 @@ Json side_by_side(const std::vector<RunRecord>& runs, Json RunRecord::*part,
   for (const auto& key : keys) {
     Json values = Json::array();
     bool is_same = true;
-    for (const auto& run : runs) {
-      values.push_back((run.*part).value(key, Json()));
+    for (const Json& of_run : facts) {
+      values.push_back(of_run.value(key, Json()));
       is_same = is_same && values.back() == values.front();
     }
     if (!is_same || !only_differences) rows[key] = values;
@@ -166,7 +175,10 @@ void run(RunsOptions& options, Context& context) {
   } else if (options.action == "compare") {
     compare(options, context);
   } else {
-    for (const auto& record : chosen(options, 1)) recipes::forget_run(record.id);
+    for (const auto& record : chosen(options, 1)) {
+      recipes::forget_run(record.id);
+      if (!context.globals.json) fmt::print("forgot run {}; its folder stays\n", record.id);
+    }
   }
 }
 

@@ -70,8 +70,12 @@ void score_one(const ScoreOptions& options, const recipes::Workbench& bench,
                            .dump());
     return;
   }
-  fmt::print("loss {:.6g}, perplexity {:.6g} over {} tokens\n", scored.loss, scored.perplexity,
-             ids.size());
+  if (ids.size() == 1) {
+    fmt::print("one token: nothing before it predicts it\n");
+    return;
+  }
+  fmt::print("loss {:.6g}, perplexity {:.6g} over {} predicted tokens\n", scored.loss,
+             scored.perplexity, ids.size() - 1);
 }
 
 void score_data(const ScoreOptions& options, const recipes::Workbench& bench,

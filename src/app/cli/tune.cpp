@@ -14,12 +14,10 @@ void print_summary(const recipes::TuneOptions& options, const Json& summary) {
   if (const auto loss = summary.find("best_eval_loss"); loss != summary.end()) {
     fmt::print("best held-out loss {:.4f}\n", loss->get<double>());
   }
-  if (options.method == "full") {
-    fmt::print("saved {}\nreport {}/report.html\n", options.out, options.out);
-    return;
-  }
-  fmt::print("saved {}\nreport {}/report.html\ntalk to it: moxie chat {} --adapter {}\n",
-             options.out, options.out, options.model, options.out);
+  const std::string words =
+      options.method == "full" ? options.out : options.model + " --adapter " + options.out;
+  fmt::print("saved {}\nreport {}/report.html\ntalk to it: moxie chat {}\n", options.out,
+             options.out, words);
 }
 
 void run(recipes::TuneOptions& options, Context& context) {

@@ -57,7 +57,7 @@ TEST(Inspect, WhatIsNotAModelIsSaid) {
   EXPECT_EQ(missing.code, 1);
   EXPECT_TRUE(has(missing.err, "error: [")) << missing.err;
   const auto folder = run_moxie({"inspect", testing::home()});
-  EXPECT_EQ(folder.code, 1);
+  EXPECT_EQ(folder.code, 2);
   EXPECT_TRUE(has(folder.err, "adapter_config.json")) << folder.err;
   const auto junk = run_moxie({"inspect", write_temporary("junk.gguf", "GGUFnonsense")});
   EXPECT_EQ(junk.code, 1);
@@ -92,8 +92,8 @@ TEST(Tokenize, DataShowsWhatIsLearnt) {
 }
 
 TEST(Tokenize, AsksForOneSource) {
-  EXPECT_EQ(run_moxie({"tokenize", kBase}).code, 1);
-  EXPECT_EQ(run_moxie({"tokenize", kBase, "--text", "a", "--data", "b"}).code, 1);
+  EXPECT_EQ(run_moxie({"tokenize", kBase}).code, 2);
+  EXPECT_EQ(run_moxie({"tokenize", kBase, "--text", "a", "--data", "b"}).code, 2);
   const auto wrong =
       run_moxie({"tokenize", kBase, "--data", write_temporary("bad.jsonl", "{\"a\":\n")});
   EXPECT_EQ(wrong.code, 1);
@@ -104,7 +104,7 @@ TEST(Pulled, ListAndRemove) {
   EXPECT_EQ(json_of({"ls", "--json"}).size(), 0u);
   EXPECT_EQ(run_moxie({"rm", "some/model"}).code, 1);
   const auto unsafe = run_moxie({"rm", "../../etc"});
-  EXPECT_EQ(unsafe.code, 1);
+  EXPECT_EQ(unsafe.code, 2);
   const auto offline = run_moxie({"pull", "some/model", "--offline"});
   EXPECT_EQ(offline.code, 1);
   EXPECT_TRUE(has(offline.err, "offline")) << offline.err;

@@ -39,7 +39,7 @@ TEST(House, MethodsListsEveryRowOfTheTables) {
   ASSERT_GE(found["formats"].size(), 5u);
   EXPECT_EQ(found["formats"][0]["name"], quant::formats()[0].name);
   const auto wrong = run_moxie({"methods", "formts"});
-  EXPECT_EQ(wrong.code, 1);
+  EXPECT_EQ(wrong.code, 2);
   EXPECT_TRUE(has(wrong.err, "did you mean 'formats'?")) << wrong.err;
 }
 
@@ -61,7 +61,7 @@ TEST(House, ConfigCopyDoesNotOverwrite) {
   EXPECT_EQ(read_file(target),
             read_file(std::string(MOXIE_SOURCE_DIR "/examples/recipes/") + name + ".yaml"));
   const auto again = run_moxie({"config", "cp", name, target});
-  EXPECT_EQ(again.code, 1);
+  EXPECT_EQ(again.code, 2);
   EXPECT_TRUE(has(again.err, "is there already")) << again.err;
   const auto unknown = run_moxie({"config", "cp", name + "x"});
   EXPECT_EQ(unknown.code, 1);

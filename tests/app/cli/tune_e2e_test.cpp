@@ -118,9 +118,40 @@ TEST(Tune, RamIsKeptOrRefusedWithWhatWouldDo) {
   EXPECT_LT(plan["memory"]["total_bytes"].get<uint64_t>(), uint64_t{2} << 30);
   EXPECT_EQ(plan["micro_tokens"], 1024);
   const auto refused = tune(fresh("ram"), {"--ram", "20M"});
-  EXPECT_EQ(refused.code, 1);
-  for (const char* part : {"--ram allows 20.0 MiB", "give --ram ", "--max-length ", "--rank"})
+  EXPECT_EQ(refused.code, 2);
+  for (const char* part : {"--ram allows 20.0 MiB", "give --ram ", "take a smaller model"})
     EXPECT_TRUE(has(refused.err, part)) << refused.err;
+  const int enough = std::stoi(refused.err.substr(refused.err.find("give --ram ") + 11));
+  EXPECT_EQ(tune(fresh("ram"), {"--ram", std::to_string(enough + 2) + "M", "--dry-run"}).code, 0);
+}
+
+TEST(Tune, AnAdapterThatIsGoneOnWithKeepsItsSettings) {
+  const std::string first = fresh("first"), second = fresh("second");
+  ASSERT_EQ(tune(first, {"--steps", "1", "--rank", "4", "--alpha", "6"}).code, 0);
+  const auto ran = tune(second, {"--steps", "1", "--init-adapter", first});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_TRUE(has(ran.err, "keeps its modules and its settings: rank 4, alpha 6")) << ran.err;
+  EXPECT_TRUE(has(read_file(second + "/config.yaml"), "rank: 4\nalpha: 6\n"));
+  EXPECT_EQ(read_json_file(second + "/adapter_config.json")["r"], 4);
+}
+
+TEST(Tune, MapsAreWrittenAsPairsOrAsJson) {
+  const std::vector<std::vector<std::string>> ways = {
+      {"--rank-pattern", "q_proj=2,v_proj=3"},
+      {"--rank-pattern", "q_proj=2", "--rank-pattern", "v_proj=3"},
+      {"--rank-pattern", R"({"q_proj": 2, "v_proj": 3})"}};
+  for (auto flags : ways) {
+    flags.insert(flags.end(), {"--steps", "1", "--rank", "4"});
+    const std::string out = fresh("map");
+    ASSERT_EQ(tune(out, flags).code, 0);
+    const Json patterns = read_json_file(out + "/adapter_config.json")["rank_pattern"];
+    EXPECT_EQ(patterns, Json({{"q_proj", 2}, {"v_proj", 3}}));
+  }
+  for (const char* bad : {"q_proj", "=3", "q_proj=x", "q_proj="}) {
+    const auto ran = tune(fresh("map"), {"--rank-pattern", bad});
+    EXPECT_EQ(ran.code, 2) << bad;
+    EXPECT_TRUE(has(ran.err, "must be written NAME=NUMBER,...")) << ran.err;
+  }
 }
 
 // Sends the signal once the run has done `lines` steps.
@@ -189,8 +220,24 @@ TEST(Tune, MistakesAreNamedBeforeAnythingRuns) {
   const auto model = run_moxie({"tune", "no/such-model", "--data", kData, "--out", fresh("none")});
   EXPECT_EQ(model.code, 1);
   const auto targets = tune(fresh("none"), {"--targets", "q_prj"});
-  EXPECT_EQ(targets.code, 1);
+  EXPECT_EQ(targets.code, 2);
   EXPECT_FALSE(fs::exists(testing::home() + "/none/adapter_config.json"));
+}
+
+TEST(Export, ReplacesOnlyItsLike) {
+  const std::string folder = fresh("exported"), file = fresh("exported.gguf");
+  const std::vector<std::string> hf = {"export", kBase, "--to", "hf", "--out", folder};
+  ASSERT_EQ(run_moxie(hf).code, 0);
+  EXPECT_EQ(run_moxie(hf).code, 0) << "a model may be replaced by a model";
+  const auto refuses = [](const std::string& to, const std::string& out, const std::string& why) {
+    const auto ran = run_moxie({"export", kBase, "--adapter", kAdapter, "--to", to, "--out", out});
+    EXPECT_EQ(ran.code, 2) << to;
+    EXPECT_TRUE(has(ran.err, why)) << ran.err;
+  };
+  refuses("peft", folder, "holds other things and no adapter_config.json");
+  refuses("gguf-adapter", folder, "is a folder, and --to gguf-adapter writes a file");
+  refuses("peft", folder + "/config.json", "is a file, and --to peft writes a folder");
+  EXPECT_TRUE(fs::exists(folder + "/model.safetensors"));
 }
 
 TEST(Score, TokensTextAndLogits) {
@@ -209,8 +256,8 @@ TEST(Score, TokensTextAndLogits) {
   EXPECT_EQ(run_moxie({"score", kBase, "--text", "turn on the light", "--json"}).code, 0);
   EXPECT_EQ(lines_of(run_moxie({"score", kBase, "--data", kData, "--json"}).out).size(),
             lines_of(read_file(kData)).size());
-  EXPECT_EQ(run_moxie({"score", kBase, "--tokens", "5,99999999"}).code, 1);
-  EXPECT_EQ(run_moxie({"score", kBase}).code, 1);
+  EXPECT_EQ(run_moxie({"score", kBase, "--tokens", "5,99999999"}).code, 2);
+  EXPECT_EQ(run_moxie({"score", kBase}).code, 2);
 }
 
 TEST(Generate, AnswersWithAndWithoutAnAdapter) {
@@ -260,7 +307,7 @@ TEST(Bench, EverySpeedHasItsLimit) {
     EXPECT_LE(found["slowest"].get<double>(), found["tokens_per_second"].get<double>()) << what;
     EXPECT_GE(found["fastest"].get<double>(), found["tokens_per_second"].get<double>()) << what;
   }
-  EXPECT_EQ(run_moxie({"bench", "decode"}).code, 1);
+  EXPECT_EQ(run_moxie({"bench", "decode"}).code, 2);
 }
 
 TEST(Bench, TokensAreThoseThatARoundRuns) {
@@ -283,7 +330,7 @@ TEST(Bench, TokensAreThoseThatARoundRuns) {
             found["lengths"][0].get<int64_t>() + found["lengths"][1].get<int64_t>());
   EXPECT_EQ(found.count("share_of_limit"), 0u);
   const auto greedy = run_moxie({"bench", "train", kBase, "--data", kData, "--batch", "4096"});
-  EXPECT_EQ(greedy.code, 1);
+  EXPECT_EQ(greedy.code, 2);
   EXPECT_NE(greedy.err.find("lower --batch"), std::string::npos) << greedy.err;
 }
 

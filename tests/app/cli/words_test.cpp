@@ -74,6 +74,11 @@ TEST(Words, UnknownWordsGetASuggestion) {
   const auto flag = run_moxie({"doctor", "--jsn"});
   EXPECT_EQ(flag.code, 2);
   EXPECT_EQ(flag.err, "error: [doctor] there is no flag --jsn; did you mean --json?\n");
+  const auto swapped = run_moxie({"tune", "--rnak", "4"});
+  EXPECT_TRUE(has(swapped.err, "did you mean --rank?")) << swapped.err;
+  const auto early = run_moxie({"--json", "ls"});
+  EXPECT_EQ(early.code, 2);
+  EXPECT_TRUE(has(early.err, "flags stand after the verb")) << early.err;
   const auto choice = run_moxie({"completions", "bsh"});
   EXPECT_EQ(choice.code, 2);
   EXPECT_TRUE(has(choice.err, "did you mean 'bash'?")) << choice.err;
