@@ -52,15 +52,26 @@ class Speaker final : public ChatModel {
   }
 
   void use_adapter(const std::string& folder) override {
-    bench_.adapter.reset();  // the old one leaves its sites before the new one takes them
-    session_.reset();        // what was read with other weights is no longer true
-    if (!folder.empty()) bench_.adapter = adapt::Attachment::load(bench_.model, folder);
+    session_.reset();  // what was read with other weights is no longer true
+    try {
+      attach(folder);
+    } catch (const Error&) {
+      attach(adapter_);
+      throw;
+    }
+    adapter_ = folder;
   }
 
  private:
+  void attach(const std::string& folder) {
+    bench_.adapter.reset();  // the old one leaves its sites before the new one takes them
+    if (!folder.empty()) bench_.adapter = adapt::Attachment::load(bench_.model, folder);
+  }
+
   const ChatOptions& options_;
   recipes::Workbench bench_;
   infer::Session session_;
+  std::string adapter_ = options_.adapter;  // the folder of the one attached; empty for none
 };
 
 void run(ChatOptions& options, Context& context) {

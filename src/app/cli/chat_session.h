@@ -19,7 +19,8 @@ class ChatModel {
   // it is interrupted.
   virtual std::string answer(const Json& messages,
                              const std::function<void(std::string_view)>& on_text) = 0;
-  virtual void use_adapter(const std::string& folder) = 0;  // "" for none
+  // "" for none. Throws for one that cannot be read, and goes on with the present one.
+  virtual void use_adapter(const std::string& folder) = 0;
 };
 
 class ChatSession {
