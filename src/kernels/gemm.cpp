@@ -1,6 +1,7 @@
 #include "kernels/gemm.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "base/cpu.h"
@@ -26,6 +27,11 @@ constexpr int64_t kMostDepth = 384;          // of a panel: 24 KiB of it pass th
 constexpr int64_t kLeastGranule = 32;
 constexpr int64_t kGroupRows = 16;  // of a dense matrix that few rows are multiplied with at a time
 constexpr int64_t kSmallWork = 64 * 1024;  // multiply-adds that one thread does sooner than two
+
+std::atomic<bool>& batch_invariance() {
+  static std::atomic<bool> is_on{false};
+  return is_on;
+}
 
 // Where B comes from: dense, by rows of k (natural) or of n (transposed), or decoded.
 struct Source {
@@ -230,7 +236,18 @@ void few_rows(int64_t m, int64_t n, int64_t k, const float* a, const Source& w, 
   });
 }
 
+bool takes_dots(int64_t m) {
+  return m <= kFewRows && !is_batch_invariant();
+}
+
 }  // namespace
+
+void set_batch_invariant(bool is_on) {
+  batch_invariance().store(is_on, std::memory_order_relaxed);
+}
+bool is_batch_invariant() {
+  return batch_invariance().load(std::memory_order_relaxed);
+}
 
 void gemm_nn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
              bool accumulate, float alpha) {
@@ -240,7 +257,7 @@ void gemm_nn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, fl
 void gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
              bool accumulate, float alpha) {
   const Source source{.dense = b, .is_transposed = true, .ld = k};
-  if (m <= kFewRows) return few_rows(m, n, k, a, source, c, accumulate, alpha);
+  if (takes_dots(m)) return few_rows(m, n, k, a, source, c, accumulate, alpha);
   run({m, n, k, a, k, 1, false, source, c, accumulate, alpha});
 }
 
@@ -268,7 +285,7 @@ void gemm_tn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, fl
 void gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w, float* c,
              bool accumulate) {
   const Source source{.decoder = &w, .is_transposed = true};
-  if (m <= kFewRows) return few_rows(m, n, k, a, source, c, accumulate, 1);
+  if (takes_dots(m)) return few_rows(m, n, k, a, source, c, accumulate, 1);
   run({m, n, k, a, k, 1, false, source, c, accumulate, 1});
 }
 

@@ -16,6 +16,12 @@ namespace moxie::kernels {
 
 inline constexpr int64_t kFewRows = 4;
 
+// Takes the blocked kernel's order for few rows too, so that a row's bits do not depend on how many
+// others come along: what a sequence gets is then the same whatever else is in its batch. Off at
+// the start. For the process, as the number of threads is.
+void set_batch_invariant(bool is_on);
+bool is_batch_invariant();
+
 // c[m, n] = alpha a[m, k] b[k, n]
 void gemm_nn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
              bool accumulate = false, float alpha = 1);

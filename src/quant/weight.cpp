@@ -56,7 +56,8 @@ const float* factor(const Weight& w, const float* x, int64_t count, std::vector<
 }
 
 bool runs_packed(const Weight& w, int64_t n) {
-  return w.compute() == Compute::kBF16 && n > kernels::kFewRows && bf16_is_native();
+  return w.compute() == Compute::kBF16 && n > kernels::kFewRows && bf16_is_native() &&
+         !kernels::is_batch_invariant();  // oneDNN chooses its order by the number of rows
 }
 
 const kernels::PackedMatrix& packed(const Weight& w, PackedCopies& copies, bool is_forward) {

@@ -7,6 +7,7 @@
 
 #include "infer/generate.h"
 #include "infer/score.h"
+#include "kernels/gemm.h"
 #include "ops/tape.h"
 
 namespace moxie::infer {
@@ -71,6 +72,36 @@ TEST(Generate, ABatchAnswersAsOneByOne) {
   for (size_t i = 0; i < prompts.size(); ++i) {
     EXPECT_EQ(together[i].tokens, Session(model).generate(prompts[i], options).tokens) << i;
   }
+}
+
+// Prompts and then a token of each, alone or among five others: the bits of the first are the same
+// under batch invariance.
+TEST(Generate, ASequenceHasItsBitsWhateverElseIsInTheBatch) {
+  const models::Model model = tiny();
+  const ops::NoTape quiet;
+  const auto first_of = [&](int32_t others) {
+    std::vector<nn::SequenceState> states;
+    for (int32_t i = 0; i <= others; ++i) states.push_back(model.decoder->new_state());
+    nn::ForwardOptions options;
+    for (auto& state : states) options.states.push_back(&state);
+    nn::Batch prompts, tokens;
+    prompts.add({5, 9, 40});
+    tokens.add({12}, 3);
+    for (int32_t i = 0; i < others; ++i) {
+      prompts.add({7 + i, 3});
+      tokens.add({8}, 2);
+    }
+    model.decoder->forward(prompts, options);
+    const Tensor hidden = model.decoder->forward(tokens, options);
+    const float* row = hidden.data<float>();
+    return std::vector<float>(row, row + hidden.cols());
+  };
+  const auto plain = first_of(5);
+  kernels::set_batch_invariant(true);
+  const auto alone = first_of(0);
+  for (int32_t others = 1; others <= 8; ++others) EXPECT_EQ(first_of(others), alone) << others;
+  kernels::set_batch_invariant(false);
+  EXPECT_NE(first_of(0), plain) << "else there is nothing to keep equal";
 }
 
 TEST(Generate, StopTokensAndStopStringsEndIt) {

@@ -114,6 +114,27 @@ TEST(GemmRows, DoNotInfluenceEachOther) {
   }
 }
 
+TEST(GemmRows, BatchInvarianceMakesFewRowsAsMany) {
+  const int64_t n = 90, k = 500, most = 40;
+  const auto a = normals(most * k, 6);
+  const auto b = normals(n * k, 7);
+  const auto product_of = [&](int64_t m) {
+    std::vector<float> c(size_t(m * n));
+    gemm_nt(m, n, k, a.data(), b.data(), c.data());
+    return c;
+  };
+  const auto few = product_of(1);
+  set_batch_invariant(true);
+  const auto whole = product_of(most);
+  for (int64_t m = 1; m <= most; ++m) {
+    const auto c = product_of(m);
+    EXPECT_EQ(std::memcmp(c.data(), whole.data(), c.size() * 4), 0) << m;
+  }
+  set_batch_invariant(false);
+  EXPECT_NE(std::memcmp(few.data(), whole.data(), few.size() * 4), 0)
+      << "else the flag does nothing";
+}
+
 struct Rows {
   const std::vector<float>* values;
   int64_t cols;

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/text_util.h"
 #include "base/threads.h"
+#include "kernels/gemm.h"
 
 namespace moxie::cli {
 namespace {
@@ -62,6 +63,7 @@ int run_verb(const std::vector<std::string>& words) {
   }
   set_up_log(context.globals);
   if (context.globals.threads > 0) set_thread_count(static_cast<int>(context.globals.threads));
+  kernels::set_batch_invariant(context.globals.deterministic);
   call->run(context);
   if (std::fflush(stdout) != 0) fail(ErrorCode::kIo, verb.name, "cannot write to standard output");
   return 0;

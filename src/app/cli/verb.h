@@ -15,12 +15,14 @@ namespace moxie::cli {
 
 // Flags that every verb takes.
 struct Globals {
-  bool json = false, offline = false, quiet = false, verbose = false;
+  bool json = false, deterministic = false, offline = false, quiet = false, verbose = false;
   int64_t threads = 0;
 
   void visit(auto& v) {
     v("json", json, "report as JSON on standard output");
     v("threads", threads, "threads to compute with; 0 takes every core", range(0, 4096));
+    v("deterministic", deterministic,
+      "the same bits for a sequence whatever else is in its batch; decoding in f32 is slower");
     v("offline", offline, "never use the network");
     v("quiet", quiet, "warnings and errors only");
     v("verbose", verbose, "more of what happens inside");
