@@ -47,7 +47,13 @@ T parse_number(const Option& option, std::string_view text, std::string_view whe
 
 // "q_proj=8,v_proj=4", or the same as a JSON object.
 Json parse_map(const Option& option, std::string_view text, std::string_view where) {
-  if (text.starts_with('{')) return parse_json(text, where);
+  if (text.starts_with('{')) {
+    try {
+      return parse_json(text, where);
+    } catch (const Error& error) {
+      fail(ErrorCode::kInvalidArgument, where, "{}: {}", option.name, error.message());
+    }
+  }
   Json object = Json::object();
   for (const std::string& item : split(text, ',')) {
     const size_t equals = item.rfind('=');

@@ -26,16 +26,13 @@ void check_place(const ExportOptions& options) {
   const bool is_file = options.to == "gguf" || options.to == "gguf-adapter";
   if (is_file != !fs::is_directory(out)) {
     fail(ErrorCode::kInvalidArgument, "export",
-         "'{}' is a {}, and --to {} writes a {}; choose "
-         "another --out",
-         options.out, is_file ? "folder" : "file", options.to, is_file ? "file" : "folder");
+         "'{}' is a {}, and --to {} writes a {}; choose another --out", options.out,
+         is_file ? "folder" : "file", options.to, is_file ? "file" : "folder");
   }
   const char* mark = options.to == "hf" ? "config.json" : "adapter_config.json";
   if (!is_file && !fs::is_empty(out) && !fs::exists(out / mark)) {
     fail(ErrorCode::kInvalidArgument, "export",
-         "'{}' holds other things and no {}; give a new or "
-         "an empty folder",
-         options.out, mark);
+         "'{}' holds other things and no {}; give a new or an empty folder", options.out, mark);
   }
 }
 

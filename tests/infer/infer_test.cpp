@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "base/cpu.h"
 #include "infer/generate.h"
 #include "infer/score.h"
 #include "kernels/gemm.h"
@@ -101,7 +102,9 @@ TEST(Generate, ASequenceHasItsBitsWhateverElseIsInTheBatch) {
   const auto alone = first_of(0);
   for (int32_t others = 1; others <= 8; ++others) EXPECT_EQ(first_of(others), alone) << others;
   kernels::set_batch_invariant(false);
-  EXPECT_NE(first_of(0), plain) << "else there is nothing to keep equal";
+  if (active_isa() != Isa::kScalar) {  // whose dot products have the blocked kernel's order anyway
+    EXPECT_NE(first_of(0), plain) << "else there is nothing to keep equal";
+  }
 }
 
 TEST(Generate, StopTokensAndStopStringsEndIt) {

@@ -152,6 +152,7 @@ TEST(Tune, MapsAreWrittenAsPairsOrAsJson) {
     EXPECT_EQ(ran.code, 2) << bad;
     EXPECT_TRUE(has(ran.err, "must be written NAME=NUMBER,...")) << ran.err;
   }
+  EXPECT_EQ(tune(fresh("map"), {"--rank-pattern", "{\"q_proj\": 4"}).code, 2);
 }
 
 // Sends the signal once the run has done `lines` steps.
