@@ -3,7 +3,7 @@
 // it:
 //
 //   struct LoraOptions {
-//     int64_t rank = 8;
+//     int64_t rank = 16;
 //     void visit(auto& v) { v("rank", rank, "adapter width", range(1, 1024)); }
 //   };
 //
