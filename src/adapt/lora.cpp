@@ -3,7 +3,6 @@
 // embedding: E[t] + s B A[:, t].
 #include <cmath>
 #include <numeric>
-#include <optional>
 
 #include "adapt/targets.h"
 #include "kernels/gemm.h"
@@ -191,10 +190,9 @@ class Lora : public Method {
     refuse(config, "fan_in_fan_out", where, "transposed (Conv1D) weights are not supported");
     refuse(config, "target_parameters", where, "adapters on bare parameters are not supported");
     refuse(config, "trainable_token_indices", where, "trained tokens are not supported");
-    LoraOptions defaults;  // PEFT's, for what the file leaves out
-    defaults.rank = 8;
-    defaults.alpha = 8;
-    options_ = defaults;
+    options_ = LoraOptions();
+    options_.rank = 8;  // PEFT's defaults, for what the file leaves out
+    options_.alpha = 8;
     Json mine = Json::object();
     const std::pair<const char*, const char*> keys[] = {{"r", "rank"},
                                                         {"lora_alpha", "alpha"},
@@ -218,18 +216,19 @@ class Lora : public Method {
   // matches wins. Their order is not kept here, so two that disagree are refused.
   static double pattern_value(const std::map<std::string, double>& patterns,
                               const std::string& module, double fallback) {
-    std::optional<std::pair<std::string, double>> found;
-    for (const auto& [pattern, value] : patterns) {
+    const std::pair<const std::string, double>* found = nullptr;
+    for (const auto& entry : patterns) {
+      const std::string& pattern = entry.first;
       if (!matches_module(pattern, module) && !matches_module("(.*\\.)?(" + pattern + ")", module))
         continue;
-      if (found && found->second != value) {
+      if (found != nullptr && found->second != entry.second) {
         fail(ErrorCode::kInvalidArgument, "lora",
              "the patterns '{}' and '{}' give {} different values; write them so that one matches",
              found->first, pattern, module);
       }
-      found = {pattern, value};
+      found = &entry;
     }
-    return found ? found->second : fallback;
+    return found != nullptr ? found->second : fallback;
   }
 
   LoraOptions options_;

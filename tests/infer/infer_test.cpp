@@ -75,8 +75,8 @@ TEST(Generate, ABatchAnswersAsOneByOne) {
   }
 }
 
-// Prompts and then a token of each, alone or among five others: the bits of the first are the same
-// under batch invariance.
+// Prompts and then a token of each, alone or among others: the bits of the first are the same under
+// batch invariance.
 TEST(Generate, ASequenceHasItsBitsWhateverElseIsInTheBatch) {
   const models::Model model = tiny();
   const ops::NoTape quiet;

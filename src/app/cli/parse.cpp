@@ -52,12 +52,10 @@ class Parser {
   }
 
   static bool is_bool(const Option& option) { return std::holds_alternative<bool*>(option.value); }
-  static bool is_list(const Option& option) {
-    return std::holds_alternative<std::vector<std::string>*>(option.value);
-  }
-
-  static bool is_map(const Option& option) {
-    return std::holds_alternative<std::map<std::string, double>*>(option.value);
+  // Whether a flag that is given several times adds up, as lists and maps do; else the last counts.
+  static bool gathers(const Option& option) {
+    return std::holds_alternative<std::vector<std::string>*>(option.value) ||
+           std::holds_alternative<std::map<std::string, double>*>(option.value);
   }
 
   [[noreturn]] void unknown_flag(const std::string& flag) const {
@@ -164,17 +162,9 @@ class Parser {
 
   void apply(const std::string& name, const std::vector<std::string>& values,
              const std::string& where) {
-    std::vector<std::string> items;
-    for (const auto& value : values) {
-      for (auto& item : split(value, ',')) items.push_back(std::move(item));
-    }
     for (const auto& option : options_) {  // methods may share a name: it stands for all of them
       if (option.name != name) continue;
-      if (is_list(option)) {
-        set_option(option, items, where);
-      } else {
-        set_option_from_text(option, is_map(option) ? join(values, ",") : values.back(), where);
-      }
+      set_option_from_text(option, gathers(option) ? join(values, ",") : values.back(), where);
     }
   }
 

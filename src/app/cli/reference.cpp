@@ -108,9 +108,8 @@ std::string commands_markdown() {
       "(`--batch-size` is `MOXIE_BATCH_SIZE`). A flag beats its variable, the variable beats the "
       "recipe, the recipe beats the default. A list is separated by commas, or its flag is given "
       "several times; a map is written NAME=NUMBER,... or as a JSON object. Results go to standard "
-      "output, everything else to standard error. Exit "
-      "codes: "
-      "0 done, 1 failed, 2 the command was wrong, 130 interrupted.\n\n";
+      "output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 the command was "
+      "wrong, 130 interrupted.\n\n";
   for (const Group group : kGroups) {
     std::string rows;
     for (const auto& verb : verbs()) {

@@ -226,7 +226,7 @@ TEST(Tune, MistakesAreNamedBeforeAnythingRuns) {
 }
 
 TEST(Export, ReplacesOnlyItsLike) {
-  const std::string folder = fresh("exported"), file = fresh("exported.gguf");
+  const std::string folder = fresh("exported");
   const std::vector<std::string> hf = {"export", kBase, "--to", "hf", "--out", folder};
   ASSERT_EQ(run_moxie(hf).code, 0);
   EXPECT_EQ(run_moxie(hf).code, 0) << "a model may be replaced by a model";
