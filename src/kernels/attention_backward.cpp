@@ -1,4 +1,5 @@
 #include <cmath>
+#include <memory>
 #include <vector>
 
 #include "kernels/attention.h"
@@ -12,7 +13,21 @@
 namespace moxie::kernels {
 namespace {
 
-// One key head of one sequence. Rows of a head of q stand `stride` apart, of k and v `kv_stride`.
+constexpr int64_t kLeastSegment =
+    512;                              // queries of a unit of work: few where there is one sequence
+constexpr int64_t kMostSegments = 4;  // of a sequence: each has sums of its own for dk and dv
+
+// Queries [begin, end) of one head of a sequence, and the keys that they see.
+template <class T>
+struct Unit {
+  size_t sequence;
+  int64_t head, begin, end;
+  KeyRange keys;
+  T* dk = nullptr;  // its share of the sums, [keys, head_dim]
+  T* dv = nullptr;
+};
+
+// Rows of a head of q stand `stride` apart, of k and v `kv_stride`.
 template <class T>
 struct Pass {
   const AttentionShape<T>& shape;
@@ -20,8 +35,6 @@ struct Pass {
   const T* q;
   const T* dout;
   T* dq;
-  T* dk;
-  T* dv;
   const T* lse;
   const T* delta;  // do_i . out_i, as lse is laid out
   int64_t stride, kv_stride;
@@ -90,44 +103,109 @@ void tile_gradients(const Pass<T>& pass, int64_t head, int64_t i0, int64_t i1, i
 }
 
 template <class T>
-void run_pass(const Pass<T>& pass, int64_t kv_head) {
+void run_unit(const Pass<T>& pass, const Unit<T>& unit) {
   const auto& shape = pass.shape;
   const int64_t d = shape.head_dim;
-  const int64_t group = shape.heads / shape.kv_heads;
   const Buffers<T> b = buffers_for<T>(d);
-  const int64_t column = kv_head * d;
-  for (int64_t i = 0; i < pass.s.q_len; ++i) {
-    std::fill_n(pass.dq + i * pass.stride + kv_head * group * d, group * d, T{0});
+  const int64_t column = unit.head / (shape.heads / shape.kv_heads) * d;
+  for (int64_t i = unit.begin; i < unit.end; ++i) {
+    std::fill_n(pass.dq + i * pass.stride + unit.head * d, d, T{0});
   }
-  for (int64_t j0 = 0; j0 < pass.s.kv_len; j0 += kKeyTile) {
-    const int64_t j1 = std::min(pass.s.kv_len, j0 + kKeyTile);
+  for (T* sums : {unit.dk, unit.dv}) std::fill_n(sums, (unit.keys.end - unit.keys.begin) * d, T{0});
+  for (int64_t j0 = unit.keys.begin; j0 < unit.keys.end; j0 += kKeyTile) {
+    const int64_t j1 = std::min(unit.keys.end, j0 + kKeyTile);
     const T* keys = pass.s.k + j0 * pass.kv_stride + column;
     pack_transposed(d, j1 - j0, keys, pass.kv_stride, b.keys);
     pack_rows(j1 - j0, d, keys, pass.kv_stride, b.key_rows);
     pack_transposed(d, j1 - j0, pass.s.v + j0 * pass.kv_stride + column, pass.kv_stride, b.values);
-    T* dk = pass.dk + j0 * pass.kv_stride + column;
-    T* dv = pass.dv + j0 * pass.kv_stride + column;
-    for (int64_t j = 0; j < j1 - j0; ++j) {
-      std::fill_n(dk + j * pass.kv_stride, d, T{0});
-      std::fill_n(dv + j * pass.kv_stride, d, T{0});
-    }
-    for (int64_t i0 = 0; i0 < pass.s.q_len; i0 += kQueryTile) {
-      const int64_t i1 = std::min(pass.s.q_len, i0 + kQueryTile);
+    T* dk = unit.dk + (j0 - unit.keys.begin) * d;
+    T* dv = unit.dv + (j0 - unit.keys.begin) * d;
+    for (int64_t i0 = unit.begin; i0 < unit.end; i0 += kQueryTile) {
+      const int64_t i1 = std::min(unit.end, i0 + kQueryTile);
       if (visible_keys(shape, pass.position(i1 - 1), pass.s.kv_len).end <= j0) continue;
       if (visible_keys(shape, pass.position(i0), pass.s.kv_len).begin >= j1) break;
-      for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-        tile_gradients(pass, head, i0, i1, j0, j1, b);
-        const int64_t at = i0 * pass.stride + head * d;
-        pack_rows(i1 - i0, d, pass.dout + at, pass.stride, b.douts);
-        pack_rows(i1 - i0, d, pass.q + at, pass.stride, b.queries);
-        multiply(j1 - j0, d, i1 - i0, b.p, int64_t{1}, kKeyTile, b.douts, dv, pass.kv_stride, T{1},
-                 true);
-        multiply(j1 - j0, d, i1 - i0, b.ds, int64_t{1}, kKeyTile, b.queries, dk, pass.kv_stride,
-                 T{1}, true);
-        multiply(i1 - i0, d, j1 - j0, b.ds, kKeyTile, int64_t{1}, b.key_rows, pass.dq + at,
-                 pass.stride, T{1}, true);
-      }
+      tile_gradients(pass, unit.head, i0, i1, j0, j1, b);
+      const int64_t at = i0 * pass.stride + unit.head * d;
+      pack_rows(i1 - i0, d, pass.dout + at, pass.stride, b.douts);
+      pack_rows(i1 - i0, d, pass.q + at, pass.stride, b.queries);
+      multiply(j1 - j0, d, i1 - i0, b.p, int64_t{1}, kKeyTile, b.douts, dv, d, T{1}, true);
+      multiply(j1 - j0, d, i1 - i0, b.ds, int64_t{1}, kKeyTile, b.queries, dk, d, T{1}, true);
+      multiply(i1 - i0, d, j1 - j0, b.ds, kKeyTile, int64_t{1}, b.key_rows, pass.dq + at,
+               pass.stride, T{1}, true);
     }
+  }
+}
+
+template <class T>
+struct Plan {
+  std::vector<Unit<T>> units;   // sequence by sequence
+  std::vector<size_t> first;    // of each sequence, and an end
+  std::vector<size_t> order;    // in which units are dealt: those with most to do first
+  std::unique_ptr<T[]> memory;  // of their sums
+};
+
+template <class T>
+void add_units(const AttentionShape<T>& shape, const AttentionSequence<T>& s, size_t index,
+               std::vector<Unit<T>>& units) {
+  const int64_t segments = std::clamp(s.q_len / kLeastSegment, int64_t{1}, kMostSegments);
+  const int64_t position = s.kv_len - s.q_len;
+  for (int64_t head = 0; head < shape.heads; ++head) {
+    for (int64_t part = 0; part < segments; ++part) {
+      const int64_t begin = s.q_len * part / segments;
+      const int64_t end = s.q_len * (part + 1) / segments;
+      if (begin == end) continue;
+      units.push_back({index,
+                       head,
+                       begin,
+                       end,
+                       {visible_keys(shape, position + begin, s.kv_len).begin,
+                        visible_keys(shape, position + end - 1, s.kv_len).end}});
+    }
+  }
+}
+
+template <class T>
+Plan<T> plan_units(const AttentionShape<T>& shape,
+                   std::span<const AttentionSequence<T>> sequences) {
+  Plan<T> plan;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    plan.first.push_back(plan.units.size());
+    add_units(shape, sequences[i], i, plan.units);
+  }
+  plan.first.push_back(plan.units.size());
+  const auto keys = [&](size_t unit) {
+    return plan.units[unit].keys.end - plan.units[unit].keys.begin;
+  };
+  int64_t all = 0;
+  for (size_t i = 0; i < plan.units.size(); ++i) all += keys(i);
+  const int64_t d = shape.head_dim;
+  plan.memory = std::make_unique_for_overwrite<T[]>(static_cast<size_t>(2 * d * all));
+  T* free = plan.memory.get();
+  for (size_t i = 0; i < plan.units.size(); ++i) {
+    plan.order.push_back(i);
+    plan.units[i].dk = free;
+    plan.units[i].dv = free + d * keys(i);
+    free += 2 * d * keys(i);
+  }
+  std::stable_sort(plan.order.begin(), plan.order.end(),
+                   [&](size_t a, size_t b) { return keys(a) > keys(b); });
+  return plan;
+}
+
+// dk and dv of row j of a sequence: what its units found, in their order.
+template <class T>
+void sum_units(const AttentionShape<T>& shape, std::span<const Unit<T>> units, int64_t j, T* dk,
+               T* dv) {
+  const int64_t d = shape.head_dim;
+  const auto& rows = row_kernels<T>();
+  std::fill_n(dk, shape.kv_heads * d, T{0});
+  std::fill_n(dv, shape.kv_heads * d, T{0});
+  for (const Unit<T>& unit : units) {
+    if (j < unit.keys.begin || j >= unit.keys.end) continue;
+    const int64_t column = unit.head / (shape.heads / shape.kv_heads) * d;
+    const int64_t at = (j - unit.keys.begin) * d;
+    rows.add_scaled(unit.dk + at, T{1}, dk + column, d);
+    rows.add_scaled(unit.dv + at, T{1}, dv + column, d);
   }
 }
 
@@ -170,16 +248,25 @@ void attention_backward(const AttentionShape<T>& shape,
       delta[static_cast<size_t>(at)] = row_kernels<T>().dot(dout + at * d, out + at * d, d);
     }
   });
-  deal(static_cast<int64_t>(sequences.size()) * shape.kv_heads, [&](int64_t unit) {
-    const auto index = static_cast<size_t>(unit / shape.kv_heads);
-    const auto& s = sequences[index];
+  Plan<T> plan = plan_units(shape, sequences);
+  deal(static_cast<int64_t>(plan.order.size()), [&](int64_t turn) {
+    const Unit<T>& unit = plan.units[plan.order[static_cast<size_t>(turn)]];
+    const auto& s = sequences[unit.sequence];
     const int64_t row = s.q_begin;
-    run_pass(Pass<T>{shape, s, q + row * stride, dout + row * stride, gradients.dq + row * stride,
-                     gradients.dk + kv_begin[index] * kv_stride,
-                     gradients.dv + kv_begin[index] * kv_stride, lse + row * shape.heads,
-                     delta.data() + row * shape.heads, stride, kv_stride},
-             unit % shape.kv_heads);
+    run_unit(Pass<T>{shape, s, q + row * stride, dout + row * stride, gradients.dq + row * stride,
+                     lse + row * shape.heads, delta.data() + row * shape.heads, stride, kv_stride},
+             unit);
   });
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const auto own = std::span<const Unit<T>>(plan.units)
+                         .subspan(plan.first[i], plan.first[i + 1] - plan.first[i]);
+    parallel_for(sequences[i].kv_len, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t j = begin; j < end; ++j) {
+        const int64_t at = (kv_begin[i] + j) * kv_stride;
+        sum_units(shape, own, j, gradients.dk + at, gradients.dv + at);
+      }
+    });
+  }
   if (gradients.dsinks != nullptr) {
     sink_gradients(shape, sequences, lse, delta, gradients.dsinks);
   }

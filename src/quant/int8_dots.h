@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "quant/int8_lanes.h"
+#include "quant/int8_nibbles.h"
 
 #ifndef MOXIE_SCALAR_ONLY
 namespace moxie::quant::avx2 {
@@ -95,25 +96,34 @@ MOXIE_INT8 void put_four(const Int8Product& p, int64_t row, int64_t count, int64
   for (int64_t r = 0; r < count; ++r) y[r] = (p.accumulate ? y[r] : 0.0f) + values[r];
 }
 
-// Rows [r, r + count) of the weight, count <= 4, with kX rows of x.
+// Rows [r, r + count) of the weight, at most as many as one step takes, with kX rows of x.
 template <class F, int kX>
 MOXIE_INT8 void put_dots(const Int8Product& p, int64_t r, int64_t count, int64_t first) {
-  const std::byte* rows[4];
-  for (int64_t k = 0; k < 4; ++k) rows[k] = p.weight + (r + (k < count ? k : 0)) * p.stride;
-  __m128 acc[kX];
-  dots_of_four<F, kX>(rows, p.x, first, acc);
-  for (int i = 0; i < kX; ++i) put_four(p, r, count, first + i, acc[i]);
+  constexpr int64_t kStep = HasCodesOfTwo<F> ? 8 : 4;
+  const std::byte* rows[kStep];
+  for (int64_t k = 0; k < kStep; ++k) rows[k] = p.weight + (r + (k < count ? k : 0)) * p.stride;
+  if constexpr (HasCodesOfTwo<F>) {
+    __m256 acc[kX];
+    dots_of_eight<F, kX>(rows, p.x, first, acc);
+    for (int i = 0; i < kX; ++i)
+      put_eight(p.y + (first + i) * p.ld + r, count, p.accumulate, acc[i]);
+  } else {
+    __m128 acc[kX];
+    dots_of_four<F, kX>(rows, p.x, first, acc);
+    for (int i = 0; i < kX; ++i) put_four(p, r, count, first + i, acc[i]);
+  }
 }
 
 }  // namespace moxie::quant::avx2
 
 namespace moxie::quant {
 
-// Four rows of the weight meet all rows of x while they are in the cache.
+// Four rows of the weight, or eight, meet all rows of x while they are in the cache.
 template <class F>
 [[gnu::target("avx2,fma,f16c")]] void dots_avx2(const Int8Product& p, int64_t begin, int64_t end) {
-  for (int64_t r = begin; r < end; r += 4) {
-    const int64_t count = end - r < 4 ? end - r : 4;
+  constexpr int64_t kStep = HasCodesOfTwo<F> ? 8 : 4;
+  for (int64_t r = begin; r < end; r += kStep) {
+    const int64_t count = end - r < kStep ? end - r : kStep;
     int64_t i = 0;
     for (; i + 4 <= p.x.count; i += 4) avx2::put_dots<F, 4>(p, r, count, i);
     for (; i + 2 <= p.x.count; i += 2) avx2::put_dots<F, 2>(p, r, count, i);

@@ -45,8 +45,10 @@ struct TuneOptions {
     v("max_length", max_length, "tokens kept of an example; 0 keeps all", at_least(0));
     v("loss_on", loss_on, "what is learnt", one_of({"auto", "completion", "assistant", "all"}));
     v("no_shuffle", no_shuffle, "keep the order of the files");
-    v("dtype", dtype, "what products compute in; auto takes bf16 where the CPU is faster with it",
-      one_of({"auto", "f32", "bf16"}));
+    v("dtype", dtype,
+      "what products compute in; auto is bf16 where the CPU is faster with it, else int8 forward on "
+      "quantised weights; f32 is exact",
+      one_of({"auto", "f32", "bf16", "int8"}));
     v("recompute", recompute, "keep only each block's input: less memory, a third more time");
     v("ram", ram,
       "most memory to hold: 8G, 600M, 50% or auto; picks micro_tokens and recompute to keep it");

@@ -1,0 +1,99 @@
+#pragma once
+// Int8 products of a few rows of x with codes of 4 bits, for AVX2: eight rows of the weight at a
+// time. Rows r and r + 4 share a register, and the sums of two registers are packed into 16 bits
+// and added in pairs until each of eight lanes holds a row: no product is added horizontally.
+#include <cstdint>
+
+#include "quant/int8_lanes.h"
+
+namespace moxie::quant {
+
+// A codec of 4 bits may state codes_of_two(a, b, group, low, high): the codes of elements 0 .. 15
+// of a and of b, then those of elements 16 .. 31.
+template <class F>
+concept HasCodesOfTwo = requires {
+  &F::codes_of_two;
+};
+
+}  // namespace moxie::quant
+
+#ifndef MOXIE_SCALAR_ONLY
+namespace moxie::quant::avx2 {
+
+// Sums of pairs of 16-bit lanes of a and of b, as 16 bits.
+MOXIE_INT8 __m256i add_pairs(__m256i a, __m256i b) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  return _mm256_packs_epi32(_mm256_madd_epi16(a, ones), _mm256_madd_epi16(b, ones));
+}
+
+// Lane r: sum_i code_i q_i of row r, where low and high hold rows r and r + 4. Sixteen products
+// fit 16 bits: 16 x 15 x 127 < 2^15.
+MOXIE_INT8 __m256i sums_of_eight(const __m256i* low, const __m256i* high, const int8_t* x) {
+  const __m256i first = _mm256_broadcastsi128_si256(bytes16(reinterpret_cast<const std::byte*>(x)));
+  const __m256i second =
+      _mm256_broadcastsi128_si256(bytes16(reinterpret_cast<const std::byte*>(x + 16)));
+  __m256i fours[4];
+#pragma GCC unroll 4
+  for (int r = 0; r < 4; ++r) {
+    fours[r] = _mm256_add_epi16(_mm256_maddubs_epi16(low[r], first),
+                                _mm256_maddubs_epi16(high[r], second));
+  }
+  const __m256i sixteens = add_pairs(add_pairs(fours[0], fours[1]), add_pairs(fours[2], fours[3]));
+  return _mm256_madd_epi16(sixteens, _mm256_set1_epi16(1));
+}
+
+// Eight rows of the weight with kX rows of x from row `first` on.
+template <class F, int kX>
+[[gnu::target("avx2,fma,f16c")]] inline void dots_of_eight(const std::byte* const* rows,
+                                                           const Int8Rows& x, int64_t first,
+                                                           __m256* acc) {
+  constexpr int kGroups = F::kBlock / static_cast<int>(kInt8Group);
+  const std::byte* at[8];
+  for (int r = 0; r < 8; ++r) at[r] = rows[r];
+  __m256 sums[kX];
+  for (int i = 0; i < kX; ++i) sums[i] = _mm256_setzero_ps();
+  const std::byte* next = rows[7] + (rows[1] - rows[0]);  // the next eight rows, if they follow
+  for (int64_t b = 0; b < x.groups(); b += kGroups) {
+    for (int line = 0; line < 8 * F::kBytes; line += 64) _mm_prefetch(next + line, _MM_HINT_T0);
+    next += 8 * F::kBytes;
+    const Factors<F> top(at), bottom(at + 4);
+    const __m256 scales = join(top.scale, bottom.scale);
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroups; ++g) {
+      __m256i low[4], high[4];
+      for (int r = 0; r < 4; ++r) F::codes_of_two(at[r], at[r + 4], g, &low[r], &high[r]);
+      __m256 minimum = _mm256_setzero_ps();
+      if constexpr (F::kMinima == Minima::kBlock) minimum = join(top.minimum, bottom.minimum);
+      if constexpr (F::kMinima == Minima::kGroup) {
+        const __m256i minima = join(bytes_of_four(top.minima[g]), bytes_of_four(bottom.minima[g]));
+        minimum = _mm256_xor_ps(
+            _mm256_mul_ps(join(top.minimum, bottom.minimum), _mm256_cvtepi32_ps(minima)),
+            _mm256_set1_ps(-0.0f));
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < kX; ++i) {
+        const int64_t group = (first + i) * x.groups() + b + g;
+        __m256i total = sums_of_eight(low, high, x.codes + group * kInt8Group);
+        if constexpr (F::kOffset != 0) {
+          const __m256i x_sum =
+              _mm256_madd_epi16(_mm256_set1_epi32(x.halves[group]), _mm256_set1_epi16(F::kOffset));
+          total = _mm256_sub_epi32(total, x_sum);
+        }
+        if constexpr (F::kMultipliers == Multipliers::kGroup) {
+          total = _mm256_mullo_epi32(
+              total, join(bytes_of_four(top.multipliers[g]), bytes_of_four(bottom.multipliers[g])));
+        }
+        const __m256 scale = _mm256_mul_ps(scales, _mm256_set1_ps(x.scales[group]));
+        sums[i] = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(total), sums[i]);
+        if constexpr (F::kMinima != Minima::kNone) {
+          sums[i] = _mm256_fmadd_ps(minimum, _mm256_set1_ps(x.sums[group]), sums[i]);
+        }
+      }
+    }
+    for (auto& row : at) row += F::kBytes;
+  }
+  for (int i = 0; i < kX; ++i) acc[i] = sums[i];
+}
+
+}  // namespace moxie::quant::avx2
+#endif
