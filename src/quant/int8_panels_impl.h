@@ -191,6 +191,11 @@ template <class F, int kR, int kS>
   }
 }
 
+// Asks for the lines of [begin, end), a share of the bytes that the next panels are made of.
+MOXIE_INT8_HERE void fetch(const std::byte* begin, const std::byte* end) {
+  for (; begin < end; begin += 64) _mm_prefetch(begin, _MM_HINT_T0);
+}
+
 template <class F, int kS>
 [[gnu::target(MOXIE_INT8_TARGET)]] inline void run_strip(const Int8Product& p,
                                                          PanelGroup<F>* panels, int64_t row,
@@ -204,8 +209,14 @@ template <class F, int kS>
     }
     fill_panel<F>(rows, p.x.groups(), panels + s * p.x.groups());
   }
+  // The next rows of the weight come from memory while these are multiplied.
+  const std::byte* next = p.weight + (row + 8 * kS) * p.stride;
+  const int64_t share = 8 * kS * p.stride / p.x.count;  // for each row of x
   int64_t i = 0;
-  for (; i + kR <= p.x.count; i += kR) run_tile<F, kR, kS>(p, panels, row, end, i);
+  for (; i + kR <= p.x.count; i += kR) {
+    fetch(next + i * share, next + (i + kR) * share);
+    run_tile<F, kR, kS>(p, panels, row, end, i);
+  }
   for (; i < p.x.count; ++i) run_tile<F, 1, kS>(p, panels, row, end, i);
 }
 
