@@ -42,6 +42,27 @@ MOXIE_INT8_HERE __m256i odd_bytes(__m256i bytes) {
   return _mm256_srai_epi16(bytes, 8);
 }
 
+// The codes of group g of eight rows, elements 4 k .. 4 k + 3 of each in out[k].
+template <class F>
+MOXIE_INT8_HERE void unpack_group(const std::byte* const* at, int g, __m256i* out) {
+  if constexpr (requires { F::kNibblesAt; }) {
+    __m256i rows[4];
+    for (int r = 0; r < 4; ++r) {
+      rows[r] = join(bytes16(at[r] + F::kNibblesAt), bytes16(at[r + 4] + F::kNibblesAt));
+    }
+    __m256i words[4];
+    transpose4(rows, words);
+    for (int k = 0; k < 4; ++k) {
+      out[k] = _mm256_and_si256(words[k], _mm256_set1_epi8(15));
+      out[k + 4] = _mm256_and_si256(_mm256_srli_epi16(words[k], 4), _mm256_set1_epi8(15));
+    }
+  } else {
+    __m256i rows[8];
+    for (int r = 0; r < 8; ++r) rows[r] = F::codes_avx2(at[r], g);
+    transpose8(rows, out);
+  }
+}
+
 // Unpacks eight rows of `groups` groups.
 template <class F>
 [[gnu::target(MOXIE_INT8_TARGET)]] inline void fill_panel(const std::byte* const* rows,
@@ -52,9 +73,7 @@ template <class F>
   for (int64_t b = 0; b < groups; b += kGroups) {
     const Factors<F> low(at), high(at + 4);
     for (int g = 0; g < kGroups; ++g, ++panel) {
-      __m256i codes[8];
-      for (int r = 0; r < 8; ++r) codes[r] = F::codes_avx2(at[r], g);
-      transpose8(codes, panel->codes[0]);
+      unpack_group<F>(at, g, panel->codes[0]);
       if constexpr (PanelGroup<F>::kIsWide) {
         static_assert(F::kOffset == 128 && F::kMultipliers == Multipliers::kNone);
         for (int k = 0; k < 8; ++k) {
