@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/clock.h"
+#include "base/threads.h"
 #include "ops/tape.h"
 
 namespace moxie::infer {
@@ -185,6 +186,18 @@ Tensor step(const models::Model& model, std::vector<Lane>& lanes) {
   return model.decoder->logits(last);
 }
 
+// The next token of each lane: every one has a sampler of its own.
+std::vector<int32_t> pick(const Tensor& logits, std::vector<Lane>& lanes) {
+  std::vector<int32_t> picked(lanes.size());
+  parallel_for(std::ssize(lanes), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      Lane& lane = lanes[static_cast<size_t>(i)];
+      picked[static_cast<size_t>(i)] = lane.sampler.pick(row_of(logits, i), lane.tokens);
+    }
+  });
+  return picked;
+}
+
 }  // namespace
 
 std::vector<Generation> generate_batch(const models::Model& model,
@@ -204,12 +217,12 @@ std::vector<Generation> generate_batch(const models::Model& model,
       results[next].prompt_tokens = static_cast<int64_t>(prompts[next].size());
       ++next;
     }
-    const Tensor logits = step(model, lanes);
+    const std::vector<int32_t> picked = pick(step(model, lanes), lanes);
     std::vector<Lane> running;
     for (size_t s = 0; s < lanes.size(); ++s) {
       Lane& lane = lanes[s];
       Generation& result = results[lane.prompt];
-      const int32_t token = lane.sampler.pick(row_of(logits, static_cast<int64_t>(s)), lane.tokens);
+      const int32_t token = picked[s];
       bool is_done = ends(model, token);
       if (is_done) {
         result.finish_reason = "stop";

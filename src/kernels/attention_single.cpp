@@ -1,7 +1,7 @@
 // Decoding: one query a sequence against a cache. Rows of keys are read as they lie, by all query
-// heads that share them, and long caches are cut into spans that threads take like cards. The spans
-// depend on the length alone, so the bits do not depend on the threads (Dao et al.,
-// "Flash-Decoding", 2023).
+// heads that share them, and long caches are cut into spans, of which every thread takes as many as
+// make an equal share of the keys. The spans depend on the length alone, so the bits do not depend
+// on the threads (Dao et al., "Flash-Decoding", 2023).
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -21,6 +21,7 @@ template <class T>
 struct Part {
   const AttentionSequence<T>* sequence;
   int64_t kv_head, begin, end;
+  int64_t before;  // keys of all parts before this one
   T* sums;
   T* most;
   T* total;
@@ -74,18 +75,21 @@ void attend_single(const AttentionShape<T>& shape,
                    T* lse) {
   const int64_t group = shape.heads / shape.kv_heads;
   std::vector<Part<T>> parts;
-  int64_t work = 0;
+  std::vector<size_t> heads;  // the first part of each, then the number of parts
+  int64_t keys = 0;
   for (const AttentionSequence<T>* s : sequences) {
-    const KeyRange keys = visible_keys(shape, s->kv_len - 1, s->kv_len);
-    work += (keys.end - keys.begin) * shape.heads * shape.head_dim;
-    for (int64_t h = 0; h < shape.kv_heads; ++h) {
-      for (int64_t begin = keys.begin; begin < keys.end; begin += kSpan)
-        parts.push_back(
-            {s, h, begin, std::min(keys.end, begin + kSpan), nullptr, nullptr, nullptr});
+    const KeyRange seen = visible_keys(shape, s->kv_len - 1, s->kv_len);
+    for (int64_t h = 0; h < shape.kv_heads && seen.begin < seen.end; ++h) {
+      heads.push_back(parts.size());
+      for (int64_t begin = seen.begin; begin < seen.end; begin += kSpan) {
+        const int64_t end = std::min(seen.end, begin + kSpan);
+        parts.push_back({s, h, begin, end, keys, nullptr, nullptr, nullptr});
+        keys += end - begin;
+      }
     }
   }
-  const auto count = static_cast<int64_t>(parts.size());
-  std::vector<T> memory(static_cast<size_t>(count * group * (shape.head_dim + 2)));
+  heads.push_back(parts.size());
+  std::vector<T> memory(parts.size() * static_cast<size_t>(group * (shape.head_dim + 2)));
   T* free = memory.data();
   for (Part<T>& part : parts) {
     part.sums = free;
@@ -93,21 +97,27 @@ void attend_single(const AttentionShape<T>& shape,
     part.total = part.most + group;
     free = part.total + group;
   }
-  const auto run = [&](int64_t i) { run_part(shape, parts[static_cast<size_t>(i)], q); };
-  if (work < kSmallWork) {
-    for (int64_t i = 0; i < count; ++i) run(i);
-  } else {
-    deal(count, run);
-  }
-  for (size_t first = 0; first < parts.size();) {
-    size_t last = first;
-    while (last < parts.size() && parts[last].sequence == parts[first].sequence &&
-           parts[last].kv_head == parts[first].kv_head)
-      ++last;
-    for (int64_t h = 0; h < group; ++h)
-      merge<T>(shape, {parts.data() + first, last - first}, h, out, lse);
-    first = last;
-  }
+  const bool is_small = keys * group * shape.head_dim < kSmallWork;
+  const int64_t lanes = is_small ? 1 : thread_count();
+  const auto lane_of = [&](const Part<T>& part) {  // by the middle of its keys
+    return (2 * part.before + part.end - part.begin) * lanes / (2 * keys);
+  };
+  const auto merge_where = [&](auto is_wanted) {  // by the lanes of a head's first and last part
+    for (size_t i = 0; i + 1 < heads.size(); ++i) {
+      const std::span<const Part<T>> all(parts.data() + heads[i], parts.data() + heads[i + 1]);
+      if (!is_wanted(lane_of(all.front()), lane_of(all.back()))) continue;
+      for (int64_t h = 0; h < group; ++h) merge<T>(shape, all, h, out, lse);
+    }
+  };
+  parallel_for(lanes, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t lane = begin; lane < end; ++lane) {
+      for (const Part<T>& part : parts) {
+        if (lane_of(part) == lane) run_part(shape, part, q);
+      }
+      merge_where([lane](int64_t first, int64_t last) { return first == lane && last == lane; });
+    }
+  });
+  merge_where([](int64_t first, int64_t last) { return first != last; });
 }
 
 template void attend_single(const AttentionShape<float>&,

@@ -154,8 +154,13 @@ void Decoder::for_logit_blocks(const Tensor& hidden,
 }
 
 Tensor Decoder::logits(const Tensor& hidden) const {
-  Tensor all = Tensor::empty({hidden.rows(), config_.vocab}, hidden.dtype());
+  Tensor all;
   for_logit_blocks(hidden, [&](int64_t first, const Tensor& block) {
+    if (block.rows() == hidden.rows()) {
+      all = block;
+      return;
+    }
+    if (first == 0) all = Tensor::empty({hidden.rows(), config_.vocab}, hidden.dtype());
     std::memcpy(all.slice_rows(first, first + block.rows()).raw(), block.raw(), block.bytes());
   });
   return all;

@@ -113,6 +113,19 @@ MOXIE_INT8 void transpose8(const __m256i* rows, __m256i* out) {
   }
 }
 
+// out[k]: word k of each row, where a register holds four words of one row and of the fourth after
+// it.
+MOXIE_INT8 void transpose4(const __m256i* rows, __m256i* out) {
+  const __m256i a = _mm256_unpacklo_epi32(rows[0], rows[1]);
+  const __m256i b = _mm256_unpacklo_epi32(rows[2], rows[3]);
+  const __m256i c = _mm256_unpackhi_epi32(rows[0], rows[1]);
+  const __m256i d = _mm256_unpackhi_epi32(rows[2], rows[3]);
+  out[0] = _mm256_unpacklo_epi64(a, b);
+  out[1] = _mm256_unpackhi_epi64(a, b);
+  out[2] = _mm256_unpacklo_epi64(c, d);
+  out[3] = _mm256_unpackhi_epi64(c, d);
+}
+
 MOXIE_INT8 __m256 join(__m128 low, __m128 high) {
   return _mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
 }

@@ -14,7 +14,7 @@ namespace moxie::quant {
 namespace {
 
 constexpr int64_t kStrip = 16;             // rows of a weight that panels take at once
-constexpr int64_t kManyRows = 8;           // of x, from which panels are the faster way
+constexpr int64_t kManyRows = 4;           // of x, from which panels are the faster way
 constexpr int64_t kSmallWork = 64 * 1024;  // multiply-adds that one thread does sooner than two
 constexpr int64_t kSmallRows = 16 * 1024;  // activations likewise
 constexpr int32_t kInfinity = 0x7F800000;

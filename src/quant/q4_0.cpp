@@ -25,7 +25,7 @@ struct Q4_0 {
   }
 #endif
 
-  static constexpr int kBits = 4, kOffset = 8, kScaleAt = 0;
+  static constexpr int kBits = 4, kOffset = 8, kScaleAt = 0, kNibblesAt = 2;
   static constexpr Minima kMinima = Minima::kNone;
   static constexpr Multipliers kMultipliers = Multipliers::kNone;
   [[gnu::always_inline]] static void codes(const std::byte* src, int /*group*/, uint8_t* out) {

@@ -26,7 +26,7 @@ struct Q4_1 {
   }
 #endif
 
-  static constexpr int kBits = 4, kOffset = 0, kScaleAt = 0;
+  static constexpr int kBits = 4, kOffset = 0, kScaleAt = 0, kNibblesAt = 4;
   static constexpr Minima kMinima = Minima::kBlock;
   static constexpr Multipliers kMultipliers = Multipliers::kNone;
   [[gnu::always_inline]] static void codes(const std::byte* src, int /*group*/, uint8_t* out) {

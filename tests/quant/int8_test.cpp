@@ -183,7 +183,7 @@ TEST(Int8, SeveralWeightsTogetherHaveTheBitsOfEachAlone) {
     format->encode(normals(rows * kCols, 1).data(), bytes->data(), rows * kCols);
     weights.emplace_back(format, rows, kCols, bytes->data(), bytes).set_compute(Compute::kInt8);
   }
-  for (const int64_t n : {1, 8}) {
+  for (const int64_t n : {1, 3, 4, 8}) {
     const auto x = normals(n * kCols, 2);
     std::vector<std::vector<float>> alone, together;
     std::vector<Weight::Product> products;

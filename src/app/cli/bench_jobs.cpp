@@ -6,6 +6,7 @@
 #include "adapt/attachment.h"
 #include "base/clock.h"
 #include "base/rng.h"
+#include "base/threads.h"
 #include "data/dataset.h"
 #include "infer/sampler.h"
 #include "io/hub.h"
@@ -115,12 +116,14 @@ std::vector<int32_t> step(const nn::Decoder& decoder, const std::vector<int32_t>
     how.states.push_back(&states[i]);
   }
   const Tensor logits = decoder.logits(decoder.forward(batch, how));
-  infer::Sampler greedy{infer::SamplerOptions{}};
-  std::vector<int32_t> next;
-  for (int64_t i = 0; i < logits.rows(); ++i) {
-    float* row = logits.data<float>() + i * logits.cols();
-    next.push_back(greedy.pick({row, static_cast<size_t>(logits.cols())}, {}));
-  }
+  std::vector<int32_t> next(tokens.size());
+  parallel_for(logits.rows(), 1, [&](int64_t begin, int64_t end) {
+    infer::Sampler greedy{infer::SamplerOptions{}};
+    for (int64_t i = begin; i < end; ++i) {
+      float* row = logits.data<float>() + i * logits.cols();
+      next[static_cast<size_t>(i)] = greedy.pick({row, static_cast<size_t>(logits.cols())}, {});
+    }
+  });
   return next;
 }
 
