@@ -1,12 +1,15 @@
 // Matrix products against oneDNN's with packed f32 weights, in one interleaved run: every line
 // gives both speeds and their ratio (above 1: ours is faster). Usage: kernels_bench [threads]
-// [rounds [plain]]; "plain" prints a name and a time in seconds a line, for bench/gate.
+// [rounds [plain [name]]]; "plain" prints a name and a time in seconds a line, for bench/gate; with
+// a name it runs that kernel alone.
 #include <fmt/core.h>
 #include <time.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <functional>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -24,6 +27,7 @@ namespace {
 
 int rounds = 9;
 bool is_plain = false;
+std::string_view only;  // the name of a plain line, or empty
 
 // With one thread its own CPU time, which a busy machine distorts less; else the wall clock's.
 double now() {
@@ -45,6 +49,14 @@ std::vector<double> interleaved(const std::vector<std::function<void()>>& works)
     for (size_t i = 0; i < works.size(); ++i) best[i] = std::min(best[i], seconds(works[i]));
   }
   return best;
+}
+
+bool is_wanted(const std::string& name) {
+  return only.empty() || name == only;
+}
+
+void plain_line(const std::string& name, const std::function<void()>& work) {
+  if (is_wanted(name)) fmt::print("{} {:.9f}\n", name, interleaved({work})[0]);
 }
 
 std::vector<float> uniform(int64_t count) {
@@ -88,24 +100,27 @@ void products(double peak, int64_t m, int64_t out, int64_t in, const std::vector
   std::vector<float> y(static_cast<size_t>(m * std::max(out, in)));
   const Rows rows{data.data(), in};
   using kernels::PackedMatrix;
-  const PackedMatrix peer(in, out, {&rows, copy_row, 1}, true, PackedMatrix::Type::kF32);
-  const auto ask_peer = [&] {
-    if (!is_plain) peer.multiply(data.data(), m, y.data(), false);
-  };
+  std::optional<PackedMatrix> peer;
+  if (!is_plain)
+    peer.emplace(in, out, kernels::RowDecoder{&rows, copy_row, 1}, true, PackedMatrix::Type::kF32);
   const double flops = 2.0 * static_cast<double>(m * out * in) / 1e9;
   for (const std::string_view name : {"f32", "bf16", "q8_0", "q4_1", "q4_k"}) {
     const auto& format = require_row(quant::formats(), "format", name);
     if (in % format->block != 0) continue;
+    const std::string what = fmt::format("ward-{}-{}x{}x{}", name, m, in, out);
+    if (!is_wanted("for" + what) && !is_wanted("back" + what)) continue;
     std::vector<std::byte> bytes(static_cast<size_t>(out * row_bytes(*format.entry, in)));
     format->encode(data.data(), bytes.data(), out * in);
     const quant::Weight w(format, out, in, bytes.data(), nullptr);
-    const auto t = interleaved({[&] { w.matmul(data.data(), m, y.data()); },
-                                [&] { w.matmul_transposed(data.data(), m, y.data()); }, ask_peer});
+    const auto forward = [&] { w.matmul(data.data(), m, y.data()); };
+    const auto backward = [&] { w.matmul_transposed(data.data(), m, y.data()); };
     if (is_plain) {
-      fmt::print("forward-{0}-{1}x{2}x{3} {4:.9f}\nbackward-{0}-{1}x{2}x{3} {5:.9f}\n", name, m, in,
-                 out, t[0], t[1]);
+      plain_line("for" + what, forward);
+      plain_line("back" + what, backward);
       continue;
     }
+    const auto t =
+        interleaved({forward, backward, [&] { peer->multiply(data.data(), m, y.data(), false); }});
     fmt::print(
         "{:5} x {:4} -> {:4} {:5}  forward {:6.1f} ({:3.0f}% of peak)  backward {:6.1f}"
         "  oneDNN f32 {:6.1f} GFLOP/s  ratio {:.2f}\n",
@@ -120,18 +135,19 @@ void attention(int64_t tokens, const std::vector<float>& data) {
       {0, tokens, data.data(), data.data(), tokens}};
   std::vector<float> out(static_cast<size_t>(tokens * 576)), lse(static_cast<size_t>(tokens * 9));
   std::vector<float> dq(out.size()), dk(out.size()), dv(out.size());
-  const auto t = interleaved(
-      {[&] { kernels::attention_forward<float>(shape, list, data.data(), out.data(), lse.data()); },
-       [&] {
-         kernels::attention_backward<float>(shape, list, data.data(), out.data(), lse.data(),
-                                            data.data(),
-                                            {dq.data(), dk.data(), dv.data(), nullptr});
-       }});
+  const auto forward = [&] {
+    kernels::attention_forward<float>(shape, list, data.data(), out.data(), lse.data());
+  };
+  const auto backward = [&] {
+    kernels::attention_backward<float>(shape, list, data.data(), out.data(), lse.data(),
+                                       data.data(), {dq.data(), dk.data(), dv.data(), nullptr});
+  };
   if (is_plain) {
-    fmt::print("attention-forward-{0} {1:.9f}\nattention-backward-{0} {2:.9f}\n", tokens, t[0],
-               t[1]);
+    plain_line(fmt::format("attention-forward-{}", tokens), forward);
+    plain_line(fmt::format("attention-backward-{}", tokens), backward);
     return;
   }
+  const auto t = interleaved({forward, backward});
   const double flops = 2.0 * static_cast<double>(tokens * tokens) * 576 / 1e9;  // causal: half of 4
   fmt::print(
       "attention {:5} tokens, 9 heads of 64 on 3: forward {:6.1f}, backward {:6.1f} GFLOP/s\n",
@@ -146,6 +162,7 @@ int main(int argc, char** argv) {
   if (argc > 1) set_thread_count(std::atoi(argv[1]));
   if (argc > 2) rounds = std::atoi(argv[2]);
   is_plain = argc > 3;
+  if (argc > 4) only = argv[4];
   const auto data = uniform(1 << 22);
   const double peak = is_plain ? 1 : tile_peak(data);
   if (!is_plain) {

@@ -2,7 +2,7 @@
 # Installs what building and running Moxie needs, and only what is missing.
 #
 #   tools/setup.sh          compiler, CMake, libraries, Rust, Python (to fetch the example model)
-#   tools/setup.sh --dev    also what the checks need: clang, clang-format, clang-tidy, rustfmt
+#   tools/setup.sh --dev    also what the checks need: clang, clang-format, clang-tidy, rustfmt, valgrind
 #
 # Debian 12 and Ubuntu 24.04 or later are served through apt-get; elsewhere it prints the list.
 set -euo pipefail
@@ -14,7 +14,7 @@ packages=(
   libcpp-httplib-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev libgtest-dev libbenchmark-dev
   python3 python3-pip ca-certificates
 )
-dev_packages=(clang clang-format clang-tidy libomp-dev python3-venv)
+dev_packages=(clang clang-format clang-tidy libomp-dev python3-venv valgrind)
 needed_cmake=3.25
 needed_rust=1.85
 
@@ -70,7 +70,7 @@ install_missing() {
   local wanted=()
   for name in ${missing[@]+"${missing[@]}"}; do
     case $name in
-      g++ | make | cmake | ccache | git | python3 | clang | clang-format | clang-tidy)
+      g++ | make | cmake | ccache | git | python3 | clang | clang-format | clang-tidy | valgrind)
         command -v "$name" >/dev/null && continue ;;
       ninja-build) command -v ninja >/dev/null && continue ;;
       pkg-config) command -v pkg-config >/dev/null && continue ;;

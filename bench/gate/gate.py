@@ -3,20 +3,20 @@
 
   bench/gate/gate.py HEAD~1 HEAD                 two commits, built in a worktree of each
   bench/gate/gate.py build/old build/release     two build folders (moxie and bench/kernels_bench)
-  bench/gate/gate.py --instructions HEAD~1 HEAD  counts instructions instead of time: the form for CI
+  bench/gate/gate.py --instructions HEAD~1 HEAD  counts instructions instead of time (instructions.py)
   bench/gate/gate.py --only train,decode A B     some of: kernels, train, prefill, decode
 
-A median ratio (new over old) above 1.10 fails; within 3% is noise. Instruction counts are those of
-valgrind, of one thread with AVX2: the same from run to run, whatever else the machine does."""
+A median ratio (new over old) above 1.10 fails; within 3% is noise."""
 import argparse
 import json
 import os
 import pathlib
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
+
+import instructions
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FAILS, NOISE = 1.10, 1.03
@@ -24,12 +24,6 @@ JOBS = {
     "train": ["train", "--batch", "4", "--tokens", "128"],
     "prefill": ["prefill", "--tokens", "256"],
     "decode": ["decode", "--tokens", "48"],
-}
-# Small enough for valgrind, which is some fifty times slower than the machine.
-COUNTED_JOBS = {
-    "train": ["train", "--batch", "2", "--tokens", "16"],
-    "prefill": ["prefill", "--tokens", "32"],
-    "decode": ["decode", "--tokens", "8", "--context", "8"],
 }
 
 
@@ -87,26 +81,9 @@ def measure_times(builds, only, model, rounds):
     return ratios
 
 
-def count_instructions(build, args, model):
-    with tempfile.TemporaryDirectory() as folder:
-        ran = subprocess.run(
-            ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out", build / "moxie", "bench",
-             args[0], model, *args[1:], "--rounds", "1", "--skip-limits", "--threads", "1"],
-            capture_output=True, text=True, env={**os.environ, "MOXIE_ISA": "avx2"})
-    counted = re.search(r"Collected : (\d+)", ran.stderr)
-    if ran.returncode != 0 or not counted:
-        raise SystemExit(f"error: valgrind could not count {args[0]}:\n{ran.stderr[-2000:]}")
-    return int(counted.group(1))
-
-
-def measure_counts(builds, only, model):
-    ratios = {}
-    for name, args in COUNTED_JOBS.items():
-        if name in only:
-            old, new = (count_instructions(build, args, model) for build in builds)
-            say(f"   {name}: {old / 1e9:.3f} and {new / 1e9:.3f} billion instructions")
-            ratios[name] = [new / old]
-    return ratios
+def measure_counts(builds, only):
+    old, new = (instructions.count_all(build) for build in builds)
+    return {name: [new[name] / old[name]] for name in old if any(name.startswith(part) for part in only)}
 
 
 def judge(ratios):
@@ -130,13 +107,17 @@ def main():
     parser.add_argument("--only", default="kernels,train,prefill,decode")
     parser.add_argument("--model", help="a GGUF file; the quickstart's when not given")
     options = parser.parse_args()
-    model = options.model or subprocess.run([ROOT / "tools/fetch_model.sh"], check=True, capture_output=True,
-                                            text=True).stdout.strip()
+    model = options.model
+    if not model and not options.instructions:
+        model = subprocess.run([ROOT / "tools/fetch_model.sh"], check=True, capture_output=True,
+                               text=True).stdout.strip()
     only = options.only.split(",")
+    if "kernels" in only:
+        only += ["forward", "backward", "attention"]
     with tempfile.TemporaryDirectory(prefix="moxie-gate-") as folder:
         try:
             builds = [built(place, pathlib.Path(folder)) for place in (options.old, options.new)]
-            ratios = (measure_counts(builds, only, model) if options.instructions else
+            ratios = (measure_counts(builds, only) if options.instructions else
                       measure_times(builds, only, model, options.rounds))
         finally:
             for source in pathlib.Path(folder).iterdir():

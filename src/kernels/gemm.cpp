@@ -25,7 +25,7 @@ namespace {
 constexpr int64_t kPanelFloats = 64 * 1024;  // of B in L2: 256 KiB
 constexpr int64_t kMostDepth = 384;          // of a panel: 24 KiB of it pass through L1 at a time
 constexpr int64_t kLeastGranule = 32;
-constexpr int64_t kGroupRows = 16;  // of a dense matrix that few rows are multiplied with at a time
+constexpr int64_t kGroupRows = 16;  // of plain values that few rows are multiplied with at a time
 constexpr int64_t kSmallWork = 64 * 1024;  // multiply-adds that one thread does sooner than two
 
 std::atomic<bool>& batch_invariance() {
@@ -213,22 +213,39 @@ void run(const Problem& t) {
   });
 }
 
-// Few rows of a: rows of w are read once, a group at a time, and multiplied with all of them.
-void few_rows(int64_t m, int64_t n, int64_t k, const float* a, const Source& w, float* c,
-              bool accumulate, float alpha) {
+// y_j = alpha (x . row_j) with `count` rows of plain values, from the row `first` on.
+void plain_dots(const RowDecoder& w, const float* x, int64_t first, int64_t count, int64_t k,
+                float alpha, float* y) {
   const auto& rows = row_kernels<float>();
-  const int64_t group = w.decoder != nullptr ? 4 : kGroupRows;
+  const int64_t at = first * k;
+  if (w.dtype == DType::kBF16) {
+    rows.dots_bf16(x, static_cast<const BFloat16*>(w.values) + at, k, count, k, alpha, y);
+  } else if (w.dtype == DType::kF16) {
+    rows.dots_f16(x, static_cast<const Float16*>(w.values) + at, k, count, k, alpha, y);
+  } else {
+    rows.dots(x, static_cast<const float*>(w.values) + at, k, count, k, alpha, y);
+  }
+}
+
+// Few rows of a: rows of w are read once, a group at a time, and multiplied with all of them.
+void few_rows(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w, float* c,
+              bool accumulate, float alpha) {
+  const bool is_plain = w.values != nullptr;
+  const int64_t group = is_plain ? kGroupRows : 4;
   const int64_t grain = std::max<int64_t>(16, kSmallWork / std::max<int64_t>(k * m, 1));
   parallel_for(n, grain, [&](int64_t begin, int64_t end) {
-    float* buffer = scratch(Scratch::kRows, w.decoder ? static_cast<size_t>(group * k) : 0);
+    float* buffer = scratch(Scratch::kRows, is_plain ? 0 : static_cast<size_t>(group * k));
     float sums[kGroupRows];
     for (int64_t j = begin; j < end; j += group) {
       const int64_t count = std::min(group, end - j);
-      const float* block = w.decoder != nullptr ? buffer : w.dense + j * k;
-      for (int64_t r = 0; w.decoder != nullptr && r < count; ++r)
-        w.decoder->decode(w.decoder->context, j + r, 0, k, buffer + r * k);
+      for (int64_t r = 0; !is_plain && r < count; ++r)
+        w.decode(w.context, j + r, 0, k, buffer + r * k);
       for (int64_t i = 0; i < m; ++i) {
-        rows.dots(a + i * k, block, k, count, k, alpha, sums);
+        if (is_plain) {
+          plain_dots(w, a + i * k, j, count, k, alpha, sums);
+        } else {
+          row_kernels<float>().dots(a + i * k, buffer, k, count, k, alpha, sums);
+        }
         float* out = c + i * n + j;
         for (int64_t r = 0; r < count; ++r) out[r] = (accumulate ? out[r] : 0.0f) + sums[r];
       }
@@ -257,7 +274,10 @@ void gemm_nn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, fl
 void gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
              bool accumulate, float alpha) {
   const Source source{.dense = b, .is_transposed = true, .ld = k};
-  if (takes_dots(m)) return few_rows(m, n, k, a, source, c, accumulate, alpha);
+  if (takes_dots(m)) {
+    const RowDecoder rows{.context = nullptr, .decode = nullptr, .granule = 1, .values = b};
+    return few_rows(m, n, k, a, rows, c, accumulate, alpha);
+  }
   run({m, n, k, a, k, 1, false, source, c, accumulate, alpha});
 }
 
@@ -285,7 +305,7 @@ void gemm_tn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, fl
 void gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w, float* c,
              bool accumulate) {
   const Source source{.decoder = &w, .is_transposed = true};
-  if (takes_dots(m)) return few_rows(m, n, k, a, source, c, accumulate, 1);
+  if (takes_dots(m)) return few_rows(m, n, k, a, w, c, accumulate, 1);
   run({m, n, k, a, k, 1, false, source, c, accumulate, 1});
 }
 

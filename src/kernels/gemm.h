@@ -12,6 +12,8 @@
 // RowDecoder: tiles of rows are decoded straight into the panels, so no f32 copy of a model exists.
 #include <cstdint>
 
+#include "tensor/dtype.h"
+
 namespace moxie::kernels {
 
 inline constexpr int64_t kFewRows = 4;
@@ -47,6 +49,10 @@ struct RowDecoder {
   const void* context;
   void (*decode)(const void* context, int64_t row, int64_t begin, int64_t end, float* out);
   int64_t granule;
+  // Where the rows stand one after another as plain values of f32, bf16 or f16: their beginning.
+  // Few rows are then multiplied with them as they stand, which gives the bits of decoding.
+  const void* values = nullptr;
+  DType dtype = DType::kF32;
 };
 
 // c[m, n] = a[m, k] w^T, w[n, k]

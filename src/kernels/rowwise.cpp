@@ -48,9 +48,13 @@ struct Reference {
     for (int64_t i = 0; i < n; ++i) total += x[i];
     return total;
   }
-  static T dot(const T* x, const T* y, int64_t n) {
+  static T value(T x) { return x; }
+  static T value(BFloat16 x) { return to_float(x); }
+  static T value(Float16 x) { return to_float(x); }
+  template <class R>
+  static T dot(const T* x, const R* y, int64_t n) {
     T total = 0;
-    for (int64_t i = 0; i < n; ++i) total += x[i] * y[i];
+    for (int64_t i = 0; i < n; ++i) total += x[i] * value(y[i]);
     return total;
   }
   static T exp_sum(const T* x, T shift, T* y, int64_t n) {
@@ -67,7 +71,8 @@ struct Reference {
   static void add_scaled(const T* x, T factor, T* y, int64_t n) {
     for (int64_t i = 0; i < n; ++i) y[i] += factor * x[i];
   }
-  static void dots(const T* x, const T* rows, int64_t stride, int64_t n, int64_t d, T factor,
+  template <class R>
+  static void dots(const T* x, const R* rows, int64_t stride, int64_t n, int64_t d, T factor,
                    T* y) {
     for (int64_t j = 0; j < n; ++j) y[j] = factor * dot(x, rows + j * stride, d);
   }
@@ -117,10 +122,15 @@ struct Reference {
     }
   }
 
-  static constexpr RowKernels<T> kTable{exp,           max,           sum,      dot,
-                                        exp_sum,       softcap,       scale,    add_scaled,
-                                        dots,          mix,           activate, activate_backward,
-                                        gate,          gate_backward, rms_norm, rms_norm_backward,
+  static constexpr RowKernels<T> kTable{exp,           max,
+                                        sum,           dot<T>,
+                                        exp_sum,       softcap,
+                                        scale,         add_scaled,
+                                        dots<T>,       dots<BFloat16>,
+                                        dots<Float16>, mix,
+                                        activate,      activate_backward,
+                                        gate,          gate_backward,
+                                        rms_norm,      rms_norm_backward,
                                         score_gradient};
 };
 

@@ -6,6 +6,8 @@
 // libm's; it overflows to infinity and underflows to 0 through the subnormals as exp does.
 #include <cstdint>
 
+#include "tensor/dtype.h"
+
 namespace moxie::kernels {
 
 // silu: x s(x), s the logistic function. gelu_tanh: Hendrycks and Gimpel's tanh form (2016).
@@ -23,7 +25,12 @@ struct RowKernels {
   void (*scale)(T factor, T* y, int64_t n);                   // y *= factor
   void (*add_scaled)(const T* x, T factor, T* y, int64_t n);  // y += factor x
   // Of n rows that stand `stride` apart: y_j = factor (x . row_j);   y = sum_j weights_j row_j.
+  // Rows of 16 bits give the bits that their values in T would.
   void (*dots)(const T* x, const T* rows, int64_t stride, int64_t n, int64_t d, T factor, T* y);
+  void (*dots_bf16)(const T* x, const BFloat16* rows, int64_t stride, int64_t n, int64_t d,
+                    T factor, T* y);
+  void (*dots_f16)(const T* x, const Float16* rows, int64_t stride, int64_t n, int64_t d, T factor,
+                   T* y);
   void (*mix)(const T* weights, const T* rows, int64_t stride, int64_t n, int64_t d, T* y);
 
   void (*activate)(Activation kind, const T* x, T* y, int64_t n);

@@ -2,6 +2,8 @@
 // Included once by rowwise_avx2.cpp and rowwise_avx512.cpp, which define kVector, the bytes of a
 // register, first. Everything has internal linkage: nothing compiled for one instruction set may be
 // picked by the linker for another. A remainder runs through the same vector code on a padded copy.
+#include <immintrin.h>
+
 #include <cmath>
 #include <cstdint>
 
@@ -29,6 +31,34 @@ MOXIE_INLINE Vec load_some(const float* src, int64_t n) {  // zeros follow
   __builtin_memcpy(&value, src, static_cast<size_t>(n) * 4);
   return value;
 }
+#ifdef __AVX512F__  // by masks of all lanes: GCC 12 warns of what the plain forms leave undefined
+MOXIE_INLINE __m256i load_bits(const void* src) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(src));
+}
+MOXIE_INLINE Vec load(const BFloat16* src) {
+  return _mm512_castsi512_ps(
+      _mm512_maskz_slli_epi32(0xFFFF, _mm512_maskz_cvtepu16_epi32(0xFFFF, load_bits(src)), 16));
+}
+MOXIE_INLINE Vec load(const Float16* src) {
+  return _mm512_maskz_cvtph_ps(0xFFFF, load_bits(src));
+}
+#else
+MOXIE_INLINE __m128i load_bits(const void* src) {
+  return _mm_loadu_si128(static_cast<const __m128i*>(src));
+}
+MOXIE_INLINE Vec load(const BFloat16* src) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_bits(src)), 16));
+}
+MOXIE_INLINE Vec load(const Float16* src) {
+  return _mm256_cvtph_ps(load_bits(src));
+}
+#endif
+template <class Half>
+MOXIE_INLINE Vec load_some(const Half* src, int64_t n) {
+  Half values[kLanes] = {};
+  __builtin_memcpy(values, src, static_cast<size_t>(n) * 2);
+  return load(values);
+}
 MOXIE_INLINE void store_some(float* dst, Vec value, int64_t n) {
   __builtin_memcpy(dst, &value, static_cast<size_t>(n) * 4);
 }
@@ -42,10 +72,10 @@ template <class F>
 MOXIE_INLINE void sweep(int64_t n, F f) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    f([i](const float* p) { return load(p + i); }, [i](float* p, Vec v) { store(p + i, v); });
+    f([i](const auto* p) { return load(p + i); }, [i](float* p, Vec v) { store(p + i, v); });
   }
   if (i < n) {
-    f([i, n](const float* p) { return load_some(p + i, n - i); },
+    f([i, n](const auto* p) { return load_some(p + i, n - i); },
       [i, n](float* p, Vec v) { store_some(p + i, v, n - i); });
   }
 }
@@ -131,7 +161,8 @@ float sum_row(const float* x, int64_t n) {
   return total(sums);
 }
 
-float dot_row(const float* x, const float* y, int64_t n) {
+template <class R>
+float dot_row(const float* x, const R* y, int64_t n) {
   Vec sums = {};
   sweep(n, [&](auto read, auto) { sums += read(x) * read(y); });
   return total(sums);
@@ -165,13 +196,21 @@ void add_scaled(const float* x, float factor, float* y, int64_t n) {
   sweep(n, [=](auto read, auto write) { write(y, read(y) + factor * read(x)); });
 }
 
-void dots(const float* x, const float* rows, int64_t stride, int64_t n, int64_t d, float factor,
+template <class R>
+void dots(const float* x, const R* rows, int64_t stride, int64_t n, int64_t d, float factor,
           float* y) {
+  // Rows that stand end to end may come from memory: each step asks for as many bytes of the next
+  // four as it reads, since no prefetcher of the CPU follows four short streams.
+  const bool is_tight = stride == d;
+  constexpr size_t kBytes = 4 * sizeof(R) * kLanes;
   int64_t j = 0;
   for (; j + 4 <= n; j += 4) {  // four sums at once: none waits for its own last addition
-    const float* row = rows + j * stride;
+    const R* row = rows + j * stride;
     Vec a = {}, b = {}, c = {}, e = {};
+    const auto* next = reinterpret_cast<const char*>(row + 4 * stride);
     sweep(d, [&](auto read, auto) {
+      for (size_t line = 0; is_tight && line < kBytes; line += 64) __builtin_prefetch(next + line);
+      next += kBytes;
       const Vec v = read(x);
       a += v * read(row);
       b += v * read(row + stride);
@@ -306,11 +345,11 @@ void score_gradient(const float* p, const float* dp, const float* s, float delta
   sweep(n, [=](auto read, auto write) { write(ds, read(p) * (read(dp) - delta) * by); });
 }
 
-constexpr RowKernels<float> kTable{exp_row,       max_row,       sum_row,  dot_row,
-                                   exp_sum,       softcap,       scale,    add_scaled,
-                                   dots,          mix,           activate, activate_backward,
-                                   gate,          gate_backward, rms_norm, rms_norm_backward,
-                                   score_gradient};
+constexpr RowKernels<float> kTable{exp_row,     max_row,           sum_row,       dot_row<float>,
+                                   exp_sum,     softcap,           scale,         add_scaled,
+                                   dots<float>, dots<BFloat16>,    dots<Float16>, mix,
+                                   activate,    activate_backward, gate,          gate_backward,
+                                   rms_norm,    rms_norm_backward, score_gradient};
 
 }  // namespace
 }  // namespace moxie::kernels

@@ -43,8 +43,18 @@ void decode_part(const void* context, int64_t row, int64_t begin, int64_t end, f
   if (w.compute() == Compute::kBF16) round_bf16(out, out, end - begin);
 }
 
+// Formats of plain values are named as their type, and can be multiplied with as they stand where
+// they are aligned to it and compute rounds none of them.
 kernels::RowDecoder rows_of(const Weight& w) {
-  return {&w, decode_part, w.format()->block};
+  kernels::RowDecoder rows{&w, decode_part, w.format()->block};
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+    const bool is_exact = w.compute() != Compute::kBF16 || dtype == DType::kBF16;
+    const auto address = reinterpret_cast<uintptr_t>(w.bytes().data());
+    if (w.format().name != name_of(dtype) || !is_exact || address % size_of(dtype) != 0) continue;
+    rows.values = w.bytes().data();
+    rows.dtype = dtype;
+  }
+  return rows;
 }
 
 // x as the product multiplies it: itself, or rounded to bf16 in `storage`.

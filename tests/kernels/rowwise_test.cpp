@@ -164,6 +164,38 @@ TEST(Rowwise, DotsAndMixEqualTheDoubleReference) {
   }
 }
 
+// Halves of every kind of value: normal, subnormal, both zeros, infinite.
+TEST(Rowwise, DotsOfHalvesHaveTheBitsOfTheirValues) {
+  for (const auto& [name, table] : tables()) {
+    for (const int64_t d : {1, 7, 8, 64, 203}) {
+      for (const int64_t stride : {d, d + 3}) {
+        const int64_t n = 7;
+        auto values = normals(n * stride, 15);
+        values[0] = 3e-7f;
+        values[size_t(stride)] = -0.0f;
+        values[size_t(2 * stride)] = INFINITY;
+        std::vector<BFloat16> bf16;
+        std::vector<Float16> f16;
+        std::vector<float> of_bf16, of_f16;
+        for (const float value : values) {
+          bf16.push_back(to_bfloat16(value));
+          f16.push_back(to_float16(value));
+          of_bf16.push_back(to_float(bf16.back()));
+          of_f16.push_back(to_float(f16.back()));
+        }
+        const auto x = normals(d, 16);
+        std::vector<float> got(size_t{7}), want(size_t{7});
+        table->dots_bf16(x.data(), bf16.data(), stride, n, d, 0.5f, got.data());
+        table->dots(x.data(), of_bf16.data(), stride, n, d, 0.5f, want.data());
+        EXPECT_EQ(got, want) << name << " bf16 " << d;
+        table->dots_f16(x.data(), f16.data(), stride, n, d, 0.5f, got.data());
+        table->dots(x.data(), of_f16.data(), stride, n, d, 0.5f, want.data());
+        EXPECT_EQ(got, want) << name << " f16 " << d;
+      }
+    }
+  }
+}
+
 TEST(Rowwise, RmsNormEqualsTheDoubleReference) {
   const auto& exact = row_kernels<double>();
   const int64_t rows = 3;

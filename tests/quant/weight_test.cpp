@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "base/rng.h"
+#include "kernels/gemm.h"
 
 namespace moxie::quant {
 namespace {
@@ -67,6 +69,46 @@ TEST(Weight, ProductsEqualTheDoubleReferenceForEveryWritableFormat) {
     }
   }
   EXPECT_GE(seen, 6);
+}
+
+// Few rows are multiplied with plain values where they stand, aligned or not, without other bits.
+TEST(Weight, FewRowsOfPlainValuesHaveTheBitsOfTheDecodedProduct) {
+  const int64_t rows = 37, cols = 203;
+  for (const char* name : {"f32", "bf16", "f16"}) {
+    const auto& format = require_row(formats(), "format", name);
+    const Weight aligned = encoded(format, rows, cols, 21);
+    auto moved = std::make_shared<std::vector<std::byte>>(aligned.bytes().size() + 1);
+    std::copy(aligned.bytes().begin(), aligned.bytes().end(), moved->begin() + 1);
+    const Weight unaligned(format, rows, cols, moved->data() + 1, moved);
+    const Tensor dense = aligned.decode();
+    for (const int64_t n : {1, 3, 4}) {
+      const auto x = normals(n * cols, 22);
+      std::vector<float> want(static_cast<size_t>(n * rows)), y(want), z(want);
+      kernels::gemm_nt(n, rows, cols, x.data(), dense.data<float>(), want.data());
+      aligned.matmul(x.data(), n, y.data());
+      unaligned.matmul(x.data(), n, z.data());
+      EXPECT_EQ(y, want) << name;
+      EXPECT_EQ(z, want) << name;
+    }
+  }
+}
+
+// Plain values of 32 and of 16 bits too are rounded where compute says so, for few rows as for
+// many.
+TEST(Weight, FewRowsOfPlainValuesAreRoundedUnderBF16) {
+  for (const char* name : {"f32", "f16"}) {
+    Weight w = encoded(require_row(formats(), "format", name), 9, 64, 23);
+    w.set_compute(Compute::kBF16);
+    Tensor rounded = w.decode();
+    auto x = normals(64, 24);
+    std::vector<float> y(9), want(9);
+    w.matmul(x.data(), 1, y.data());
+    for (int64_t i = 0; i < rounded.count(); ++i)
+      rounded.data<float>()[i] = to_float(to_bfloat16(rounded.data<float>()[i]));
+    for (float& value : x) value = to_float(to_bfloat16(value));
+    kernels::gemm_nt(1, 9, 64, x.data(), rounded.data<float>(), want.data());
+    EXPECT_EQ(y, want) << name;
+  }
 }
 
 // The one meaning of compute bf16, whether the CPU has it or it is emulated.
