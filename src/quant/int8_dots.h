@@ -1,30 +1,28 @@
 #pragma once
-// Int8 products of a few rows of x (decoding), for AVX2: four rows of the weight at a time straight
-// from their bytes, one lane of the sum each, so that x is loaded once for all of them.
+// Int8 products of a few rows of x (decoding), for AVX2, straight from the weight's bytes: eight
+// rows at a time (int8_eights.h), or four where codes have more than 5 bits, one lane of the sum
+// each, so that x is loaded once for all of them.
 #include <cstdint>
 
+#include "quant/int8_eights.h"
 #include "quant/int8_lanes.h"
-#include "quant/int8_nibbles.h"
 
 #ifndef MOXIE_SCALAR_ONLY
 namespace moxie::quant::avx2 {
 
-// sum over fours of (code - offset) x, or over fours of code x where `offset` is taken off later.
+// Sums of pairs of (code - offset) x: with codes of 6 and 8 bits the sign goes to x, since products
+// of the codes themselves would not fit.
 template <class F>
 MOXIE_INT8 __m256i products(__m256i codes, __m256i x) {
-  if constexpr (F::kBits >= 6) {  // products of two bytes would saturate, or multipliers differ
-    const __m256i signed_codes =
-        _mm256_sub_epi8(codes, _mm256_set1_epi8(static_cast<char>(F::kOffset)));
-    return _mm256_maddubs_epi16(_mm256_abs_epi8(signed_codes), _mm256_sign_epi8(x, signed_codes));
-  } else {
-    return _mm256_maddubs_epi16(codes, x);
-  }
+  const __m256i signed_codes =
+      _mm256_sub_epi8(codes, _mm256_set1_epi8(static_cast<char>(F::kOffset)));
+  return _mm256_maddubs_epi16(_mm256_abs_epi8(signed_codes), _mm256_sign_epi8(x, signed_codes));
 }
 
 // Group g of the block: lane r gets sum_i multiplier (code_i - offset) q_i of row r.
 template <class F>
 MOXIE_INT8 __m128i integers_of_four(const Factors<F>& factors, const __m256i* codes, int g,
-                                    const int8_t* x, int32_t half_sums) {
+                                    const int8_t* x) {
   const __m256i q = bytes32(reinterpret_cast<const std::byte*>(x));
   __m256i sums[4];
   for (int r = 0; r < 4; ++r) {
@@ -37,15 +35,7 @@ MOXIE_INT8 __m128i integers_of_four(const Factors<F>& factors, const __m256i* co
     }
     sums[r] = _mm256_madd_epi16(products<F>(codes[r], q), multiplier);
   }
-  __m128i total = totals_of_four(sums);
-  if constexpr (F::kBits < 6 && F::kOffset != 0) {
-    const __m128i x_sum = _mm_madd_epi16(_mm_set1_epi32(half_sums), _mm_set1_epi16(F::kOffset));
-    total = _mm_sub_epi32(total, x_sum);
-  }
-  if constexpr (F::kMultipliers == Multipliers::kGroup) {
-    total = _mm_mullo_epi32(total, bytes_of_four(factors.multipliers[g]));
-  }
-  return total;
+  return totals_of_four(sums);
 }
 
 // Four rows of the weight with kX rows of x from row `first` on.
@@ -53,11 +43,12 @@ template <class F, int kX>
 [[gnu::target("avx2,fma,f16c")]] inline void dots_of_four(const std::byte* const* rows,
                                                           const Int8Rows& x, int64_t first,
                                                           __m128* acc) {
+  static_assert(F::kMinima == Minima::kNone && F::kMultipliers != Multipliers::kGroup);
   constexpr int kGroups = F::kBlock / static_cast<int>(kInt8Group);
   const std::byte* at[4] = {rows[0], rows[1], rows[2], rows[3]};
   __m128 sums[kX];
   for (int i = 0; i < kX; ++i) sums[i] = _mm_setzero_ps();
-  const std::byte* next = rows[3] + (rows[1] - rows[0]);  // the next four rows, if they follow
+  const std::byte* next = rows[0] + kRowsAhead * (rows[1] - rows[0]);  // if they follow
   for (int64_t b = 0; b < x.groups(); b += kGroups) {
     for (int line = 0; line < 4 * F::kBytes; line += 64) _mm_prefetch(next + line, _MM_HINT_T0);
     next += 4 * F::kBytes;
@@ -66,21 +57,12 @@ template <class F, int kX>
     for (int g = 0; g < kGroups; ++g) {
       __m256i codes[4];
       for (int r = 0; r < 4; ++r) codes[r] = F::codes_avx2(at[r], g);
-      __m128 minimum = factors.minimum;
-      if constexpr (F::kMinima == Minima::kGroup) {
-        const __m128 values = _mm_cvtepi32_ps(bytes_of_four(factors.minima[g]));
-        minimum = _mm_xor_ps(_mm_mul_ps(minimum, values), _mm_set1_ps(-0.0f));
-      }
 #pragma GCC unroll 4
       for (int i = 0; i < kX; ++i) {
         const int64_t group = (first + i) * x.groups() + b + g;
-        const __m128i total =
-            integers_of_four<F>(factors, codes, g, x.codes + group * kInt8Group, x.halves[group]);
+        const __m128i total = integers_of_four<F>(factors, codes, g, x.codes + group * kInt8Group);
         const __m128 scale = _mm_mul_ps(factors.scale, _mm_set1_ps(x.scales[group]));
         sums[i] = _mm_fmadd_ps(scale, _mm_cvtepi32_ps(total), sums[i]);
-        if constexpr (F::kMinima != Minima::kNone) {
-          sums[i] = _mm_fmadd_ps(minimum, _mm_set1_ps(x.sums[group]), sums[i]);
-        }
       }
     }
     for (auto& row : at) row += F::kBytes;
@@ -99,10 +81,10 @@ MOXIE_INT8 void put_four(const Int8Product& p, int64_t row, int64_t count, int64
 // Rows [r, r + count) of the weight, at most as many as one step takes, with kX rows of x.
 template <class F, int kX>
 MOXIE_INT8 void put_dots(const Int8Product& p, int64_t r, int64_t count, int64_t first) {
-  constexpr int64_t kStep = HasCodesOfTwo<F> ? 8 : 4;
+  constexpr int64_t kStep = kGoesByEights<F> ? 8 : 4;
   const std::byte* rows[kStep];
   for (int64_t k = 0; k < kStep; ++k) rows[k] = p.weight + (r + (k < count ? k : 0)) * p.stride;
-  if constexpr (HasCodesOfTwo<F>) {
+  if constexpr (kGoesByEights<F>) {
     __m256 acc[kX];
     dots_of_eight<F, kX>(rows, p.x, first, acc);
     for (int i = 0; i < kX; ++i)
@@ -121,7 +103,7 @@ namespace moxie::quant {
 // Four rows of the weight, or eight, meet all rows of x while they are in the cache.
 template <class F>
 [[gnu::target("avx2,fma,f16c")]] void dots_avx2(const Int8Product& p, int64_t begin, int64_t end) {
-  constexpr int64_t kStep = HasCodesOfTwo<F> ? 8 : 4;
+  constexpr int64_t kStep = kGoesByEights<F> ? 8 : 4;
   for (int64_t r = begin; r < end; r += kStep) {
     const int64_t count = end - r < kStep ? end - r : kStep;
     int64_t i = 0;

@@ -61,13 +61,6 @@ struct Q4_K {
     const __m256i moved = group % 2 != 0 ? _mm256_srli_epi16(q, 4) : q;
     return _mm256_and_si256(moved, _mm256_set1_epi8(15));
   }
-  MOXIE_AVX2 static void codes_of_two(const std::byte* a, const std::byte* b, int group,
-                                      __m256i* low, __m256i* high) {
-    const __m256i first = codes_avx2(a, group);
-    const __m256i second = codes_avx2(b, group);
-    *low = _mm256_permute2x128_si256(first, second, 0x20);
-    *high = _mm256_permute2x128_si256(first, second, 0x31);
-  }
 #endif
 };
 

@@ -1,6 +1,6 @@
 #pragma once
-// Int8 products of a few rows of x with codes of 4 bits, for AVX2: eight rows of the weight at a
-// time. Rows r and r + 4 share a register, and the sums of two registers are packed into 16 bits
+// Int8 products of a few rows of x with codes of 4 or 5 bits, for AVX2: eight rows of the weight at
+// a time. Rows r and r + 4 share a register, and the sums of two registers are packed into 16 bits
 // and added in pairs until each of eight lanes holds a row: no product is added horizontally.
 #include <cstdint>
 
@@ -8,12 +8,15 @@
 
 namespace moxie::quant {
 
-// A codec of 4 bits may state codes_of_two(a, b, group, low, high): the codes of elements 0 .. 15
-// of a and of b, then those of elements 16 .. 31.
+// A codec may state codes_of_two(a, b, group, low, high): the codes of elements 0 .. 15 of a and of
+// b, then those of elements 16 .. 31.
 template <class F>
-concept HasCodesOfTwo = requires {
+concept StatesCodesOfTwo = requires {
   &F::codes_of_two;
 };
+
+template <class F>
+inline constexpr bool kGoesByEights = F::kBits <= 5;  // four products of a code fit 15 bits
 
 }  // namespace moxie::quant
 
@@ -28,8 +31,19 @@ MOXIE_INT8 __m256i add_pairs(__m256i a, __m256i b) {
   return _mm256_packs_epi32(_mm256_madd_epi16(a, ones), _mm256_madd_epi16(b, ones));
 }
 
+template <class F>
+MOXIE_INT8 void codes_of_two(const std::byte* a, const std::byte* b, int group, __m256i* low,
+                             __m256i* high) {
+  if constexpr (StatesCodesOfTwo<F>) return F::codes_of_two(a, b, group, low, high);
+  const __m256i first = F::codes_avx2(a, group);
+  const __m256i second = F::codes_avx2(b, group);
+  *low = _mm256_permute2x128_si256(first, second, 0x20);
+  *high = _mm256_permute2x128_si256(first, second, 0x31);
+}
+
 // Lane r: sum_i code_i q_i of row r, where low and high hold rows r and r + 4. Sixteen products
-// fit 16 bits: 16 x 15 x 127 < 2^15.
+// with codes of 4 bits fit 16 bits, 16 x 15 x 127 < 2^15, and eight with codes of 5.
+template <class F>
 MOXIE_INT8 __m256i sums_of_eight(const __m256i* low, const __m256i* high, const int8_t* x) {
   const __m256i first = _mm256_broadcastsi128_si256(bytes16(reinterpret_cast<const std::byte*>(x)));
   const __m256i second =
@@ -40,8 +54,11 @@ MOXIE_INT8 __m256i sums_of_eight(const __m256i* low, const __m256i* high, const 
     fours[r] = _mm256_add_epi16(_mm256_maddubs_epi16(low[r], first),
                                 _mm256_maddubs_epi16(high[r], second));
   }
-  const __m256i sixteens = add_pairs(add_pairs(fours[0], fours[1]), add_pairs(fours[2], fours[3]));
-  return _mm256_madd_epi16(sixteens, _mm256_set1_epi16(1));
+  const __m256i upper = add_pairs(fours[0], fours[1]);
+  const __m256i lower = add_pairs(fours[2], fours[3]);
+  const __m256i ones = _mm256_set1_epi16(1);
+  if constexpr (F::kBits == 4) return _mm256_madd_epi16(add_pairs(upper, lower), ones);
+  return _mm256_hadd_epi32(_mm256_madd_epi16(upper, ones), _mm256_madd_epi16(lower, ones));
 }
 
 // Eight rows of the weight with kX rows of x from row `first` on.
@@ -63,7 +80,7 @@ template <class F, int kX>
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g) {
       __m256i low[4], high[4];
-      for (int r = 0; r < 4; ++r) F::codes_of_two(at[r], at[r + 4], g, &low[r], &high[r]);
+      for (int r = 0; r < 4; ++r) codes_of_two<F>(at[r], at[r + 4], g, &low[r], &high[r]);
       __m256 minimum = _mm256_setzero_ps();
       if constexpr (F::kMinima == Minima::kBlock) minimum = join(top.minimum, bottom.minimum);
       if constexpr (F::kMinima == Minima::kGroup) {
@@ -75,7 +92,7 @@ template <class F, int kX>
 #pragma GCC unroll 4
       for (int i = 0; i < kX; ++i) {
         const int64_t group = (first + i) * x.groups() + b + g;
-        __m256i total = sums_of_eight(low, high, x.codes + group * kInt8Group);
+        __m256i total = sums_of_eight<F>(low, high, x.codes + group * kInt8Group);
         if constexpr (F::kOffset != 0) {
           const __m256i x_sum =
               _mm256_madd_epi16(_mm256_set1_epi32(x.halves[group]), _mm256_set1_epi16(F::kOffset));
