@@ -19,7 +19,7 @@ void write(io::GgufWriter& writer, const Tensor& tensor) {
 }
 
 // B with the scale folded in and, for rotary projections of the Llama family, rows in GGUF's order.
-Tensor folded_b(const LowRank& update, bool is_permuted, int64_t head_dim) {
+Tensor folded_b(const nn::LowRank& update, bool is_permuted, int64_t head_dim) {
   const int64_t rank = update.b.cols();
   const auto factor =
       static_cast<float>(update.scaling * static_cast<double>(rank) / static_cast<double>(kAlpha));

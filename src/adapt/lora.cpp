@@ -78,7 +78,9 @@ class LoraAdapter : public Adapter {
   }
 
   std::vector<nn::Param*> params() override { return {&a_, &b_}; }
-  std::optional<LowRank> low_rank() const override { return LowRank{a_.value, b_.value, scaling_}; }
+  std::optional<nn::LowRank> low_rank() const override {
+    return nn::LowRank{a_.value, b_.value, scaling_};
+  }
 
   std::vector<std::string> peft_keys() const override {
     if (is_embedding_) return {"lora_embedding_A", "lora_embedding_B"};

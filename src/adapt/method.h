@@ -24,13 +24,6 @@ struct TargetOptions {
   std::vector<std::string> layers;  // "0-7", "12": all when empty
 };
 
-// An adapter that is W + scaling * B A, for formats that can say only that.
-struct LowRank {
-  const Tensor& a;  // [r, in]
-  const Tensor& b;  // [out, r]
-  double scaling;
-};
-
 // One unit of a method at one site.
 class Adapter : public nn::Tap {
  public:
@@ -42,7 +35,6 @@ class Adapter : public nn::Tap {
   // Adds what this adapter does at a linear or embedding site to its matrix, f32 [out, in]
   // ([vocab, dim] for an embedding).
   virtual void merge_into(Tensor& matrix) const = 0;
-  virtual std::optional<LowRank> low_rank() const { return {}; }
 
  private:
   std::string site_name_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/gemm.h"
 #include "ops/add_bias.h"
 #include "ops/dense.h"
 #include "ops/gather_rows.h"
@@ -55,13 +56,30 @@ Tensor Matrix::gather(const std::vector<int32_t>& ids, DType dtype) const {
 }
 
 Tensor Linear::forward(const Tensor& x, const TapContext& context) const {
-  return finish(x, weight.apply(x), context);
+  return std::move(forward_together({this}, x, context).front());
 }
 
 Tensor Linear::finish(const Tensor& x, Tensor y, const TapContext& context) const {
   if (bias) y = ops::add_bias(y, use(*bias));
   return site.run_taps(x, std::move(y), context);
 }
+
+namespace {
+
+// What follows the product, where it is no more than a low-rank term of few rows: these then cost
+// less as a part of the product than as two products of their own.
+std::optional<LowRank> term_of(const Linear& linear, const Tensor& x, const TapContext& context) {
+  const auto& taps = linear.site.taps;
+  if (taps.size() != 1 || linear.bias != nullptr || context.is_training ||
+      x.rows() > kernels::kFewRows) {
+    return {};
+  }
+  auto term = taps.front()->low_rank();
+  if (term && term->a.dtype() != DType::kF32) term.reset();
+  return term;
+}
+
+}  // namespace
 
 std::vector<Tensor> forward_together(std::initializer_list<const Linear*> linears, const Tensor& x,
                                      const TapContext& context) {
@@ -71,18 +89,33 @@ std::vector<Tensor> forward_together(std::initializer_list<const Linear*> linear
                           return linear->weight.is_frozen() && linear->weight.cols() == x.cols();
                         });
   if (!is_plain) {
-    for (const Linear* linear : linears) results.push_back(linear->forward(x, context));
+    for (const Linear* linear : linears)
+      results.push_back(linear->finish(x, linear->weight.apply(x), context));
     return results;
   }
+  const int64_t n = x.rows();
+  std::vector<Tensor> inner;  // x A^T
+  std::vector<quant::LowRankTerm> terms;
   std::vector<quant::Weight::Product> products;
+  inner.reserve(linears.size());
+  terms.reserve(linears.size());
   for (const Linear* linear : linears) {
-    results.push_back(Tensor::empty({x.rows(), linear->weight.rows()}, DType::kF32));
+    results.push_back(Tensor::empty({n, linear->weight.rows()}, DType::kF32));
     products.push_back({linear->weight.frozen(), results.back().data<float>()});
+    const auto term = term_of(*linear, x, context);
+    if (!term) continue;
+    const int64_t rank = term->a.rows();
+    inner.push_back(Tensor::empty({n, rank}, DType::kF32));
+    kernels::gemm_nt(n, rank, x.cols(), x.data<float>(), term->a.data<float>(),
+                     inner.back().data<float>());
+    terms.push_back({inner.back().data<float>(), term->b.data<float>(), rank,
+                     static_cast<float>(term->scaling)});
+    products.back().term = &terms.back();
   }
-  quant::Weight::matmul_together(products, x.data<float>(), x.rows());
+  quant::Weight::matmul_together(products, x.data<float>(), n);
   size_t i = 0;
   for (const Linear* linear : linears) {
-    results[i] = linear->finish(x, std::move(results[i]), context);
+    if (products[i].term == nullptr) results[i] = linear->finish(x, std::move(results[i]), context);
     ++i;
   }
   return results;

@@ -3,6 +3,7 @@
 // adapter), record it (statistics) or replace it (patching): looking inside and adapting are one
 // mechanism.
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,12 +20,21 @@ struct TapContext {
   uint64_t dropout_seed = 0;                     // one a micro-batch
 };
 
+// What adds scaling * (x A^T) B^T and nothing else: W + scaling * B A.
+struct LowRank {
+  const Tensor& a;  // [r, in]
+  const Tensor& b;  // [out, r]
+  double scaling;
+};
+
 class Tap {
  public:
   virtual ~Tap() = default;
   // x: what entered the site [N, in] (undefined but at linear sites); y: what it returned [N, out].
   // Returns the value that goes on. Records on the active tape when its params train.
   virtual Tensor apply(const Tensor& x, Tensor y, const TapContext& context) = 0;
+  // For a tap that can be said so, apart from dropout: what runs it, or stores it, may use that.
+  virtual std::optional<LowRank> low_rank() const { return {}; }
 };
 
 struct Site {

@@ -9,6 +9,7 @@
 #include "kernels/scratch.h"
 #include "quant/codec_avx2.h"
 #include "quant/int8.h"
+#include "quant/weight.h"
 
 namespace moxie::quant {
 namespace {
@@ -144,8 +145,9 @@ void int8_matmul(std::span<const Int8Matrix> matrices, int64_t cols, const float
       first += strips_of(m);
       if (low >= high) continue;
       const auto run = n >= kManyRows ? m.kernels->panels : m.kernels->dots;
-      run({m.bytes, m.stride, quantised, m.y, m.rows, accumulate}, low * kStrip,
-          std::min(m.rows, high * kStrip));
+      const int64_t last = std::min(m.rows, high * kStrip);
+      run({m.bytes, m.stride, quantised, m.y, m.rows, accumulate}, low * kStrip, last);
+      if (m.term != nullptr) m.term->add_to(m.y, n, m.rows, low * kStrip, last);
     }
   });
 }

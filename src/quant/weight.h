@@ -18,6 +18,16 @@ namespace moxie::quant {
 
 enum class Compute { kF32, kBF16, kInt8 };
 
+// scaling h b^T [n, rows], which a product may take along: what a LoRA adds, h [n, rank] = x A^T.
+struct LowRankTerm {
+  const float* h;
+  const float* b;  // [rows, rank]
+  int64_t rank;
+  float scaling;
+  // Adds columns [begin, end) to y [n, rows].
+  void add_to(float* y, int64_t n, int64_t rows, int64_t begin, int64_t end) const;
+};
+
 struct PackedCopies;  // of a weight and of its slices, for CPUs that multiply bf16 natively
 
 class Weight {
@@ -40,11 +50,12 @@ class Weight {
   // each other's results, and the bits do not depend on the number of threads; under int8 they do
   // not depend on n or on the CPU either.
   void matmul(const float* x, int64_t n, float* y, bool accumulate = false) const;
-  // The products of several weights with the same x, y[i] = x w[i]^T: the bits of matmul, and under
-  // int8 its work in one parallel region.
+  // The products of several weights with the same x, y[i] = x w[i]^T, and what is added to them:
+  // the bits of matmul, and under int8 all in one parallel region.
   struct Product {
     const Weight& weight;
     float* y;
+    const LowRankTerm* term = nullptr;
   };
   static void matmul_together(std::span<const Product> products, const float* x, int64_t n);
   // dx[n, cols] = dy[n, rows] W; adds when `accumulate`.

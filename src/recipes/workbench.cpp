@@ -12,7 +12,8 @@ quant::Compute compute_for(const std::string& dtype) {
 
 void set_compute(nn::Decoder& decoder, const std::string& dtype, Purpose purpose) {
   const quant::Compute plain = compute_for(dtype);
-  const bool is_auto_int8 = dtype == "auto" && (purpose == Purpose::kInference || !bf16_is_native());
+  const bool is_auto_int8 =
+      dtype == "auto" && (purpose == Purpose::kInference || !bf16_is_native());
   const bool uses_int8 = dtype == "int8" || is_auto_int8;
   for (nn::Matrix* matrix : decoder.matrices()) {
     const bool has_int8 = matrix->is_frozen() && matrix->frozen().format()->int8 != nullptr;

@@ -18,9 +18,10 @@ struct Workbench {
 enum class Purpose { kTraining, kInference };
 
 // `dtype`: what products compute in. f32: exactly on the decoded weights. bf16: both factors
-// rounded. int8, for inference: activations rounded to 8 bits where a matrix is stored in a format
-// that multiplies with them (quant/int8.h), and as auto where it is not. auto: int8 for inference;
-// bf16 where the CPU multiplies it faster, else f32, for training and for the other formats.
+// rounded. int8: activations rounded to 8 bits where a matrix is stored in a format that multiplies
+// with them (quant/int8.h), and as auto where it is not; a gradient is that of the exact weights.
+// auto: int8 for inference, and for training where the CPU does not multiply bf16 faster; other
+// formats take bf16 where it does, else f32.
 // `adapter`: a PEFT folder, or "".
 Workbench open_workbench(const std::string& model, const std::string& adapter,
                          const std::string& dtype, Purpose purpose = Purpose::kInference);

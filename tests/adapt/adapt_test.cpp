@@ -12,6 +12,7 @@
 #include "base/files.h"
 #include "base/threads.h"
 #include "io/safetensors.h"
+#include "models/save_gguf.h"
 #include "ops/tape.h"
 
 namespace moxie::adapt {
@@ -164,6 +165,47 @@ TEST(Methods, MergedEqualsAttached) {
     const Tensor attached = logits_of(model);
     attachment->merge(model);
     EXPECT_LT(distance(logits_of(model), attached), 2e-6) << row.name;
+  }
+}
+
+// Few rows take an adapter along with the product of the weight: no other numbers than many rows
+// get, whatever the threads.
+TEST(Methods, OneTokenAtATimeIsAsAllAtOnce) {
+  const Folder folder;
+  const fs::path source = kModels.parent_path() / "lora_curve/base";
+  models::save_gguf(models::load(source), folder.path() / "model.gguf", "q8_0");
+  const int before = thread_count();
+  const std::pair<quant::Compute, double> cases[] = {{quant::Compute::kF32, 2e-6},
+                                                     {quant::Compute::kInt8, 5e-3}};
+  for (const auto& row : methods()) {
+    for (const auto& [compute, bound] : cases) {
+      auto model = models::load(folder.path() / "model.gguf");
+      model.decoder->set_compute(compute);
+      const auto attachment = attach(model, row);
+      stir(attachment->params());
+      const ops::NoTape quiet;
+      nn::Batch all;
+      all.add(kTokens);
+      const Tensor hidden = model.decoder->forward(all);
+      std::vector<std::vector<float>> last;
+      for (const int threads : {1, 2}) {
+        set_thread_count(threads);
+        nn::SequenceState state = model.decoder->new_state();
+        Tensor one;
+        for (size_t i = 0; i < kTokens.size(); ++i) {
+          nn::Batch next;
+          next.add({kTokens[i]}, static_cast<int32_t>(i));
+          nn::ForwardOptions options;
+          options.states = {&state};
+          one = model.decoder->forward(next, options);
+        }
+        EXPECT_LT(distance(one, hidden.slice_rows(hidden.rows() - 1, hidden.rows())), bound)
+            << row.name;
+        last.emplace_back(one.span<float>().begin(), one.span<float>().end());
+      }
+      EXPECT_EQ(last[0], last[1]) << row.name;
+      set_thread_count(before);
+    }
   }
 }
 

@@ -6,9 +6,14 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <functional>
+#include <map>
 
+#include "base/cpu.h"
 #include "base/files.h"
 #include "io/safetensors.h"
+#include "models/load.h"
+#include "models/save_gguf.h"
 #include "recipes/report.h"
 #include "recipes/tune.h"
 
@@ -19,7 +24,8 @@ namespace {
 const fs::path kGolden = fs::path(MOXIE_SOURCE_DIR) / "tests/golden/lora_curve";
 
 // Runs with the flags that the golden file states; paths in them are relative to its folder.
-fs::path run_golden(const Json& golden, const fs::path& out) {
+fs::path run_golden(const Json& golden, const fs::path& out,
+                    const std::function<void(TuneOptions&)>& change = {}) {
   TuneOptions options;
   const auto listed = list_options(options);
   const auto set = [&](std::string name, const std::string& value) {
@@ -40,6 +46,7 @@ fs::path run_golden(const Json& golden, const fs::path& out) {
   }
   options.out = out.string();
   options.samples = 0;
+  if (change) change(options);
   tune(options, nullptr);
   return out;
 }
@@ -102,6 +109,35 @@ TEST_F(TrainingCurve, FullFineTuningEqualsTransformers) {
   run_golden(golden, out_ / "full");
   expect_losses(golden, out_ / "full");
   expect_tensors(out_ / "full/model.safetensors", kGolden / "full_final.safetensors");
+}
+
+std::vector<double> losses_of(const fs::path& out) {
+  std::vector<double> losses;
+  for (const auto& step : read_step_metrics((out / "metrics.jsonl").string()))
+    losses.push_back(step.loss);
+  return losses;
+}
+
+// On quantised weights the forward may multiply in integers: the curve stays that of exact
+// arithmetic but for the rounding of activations.
+TEST_F(TrainingCurve, ForwardInIntegersFollowsTheExactOne) {
+  const Json golden = read_json_file(kGolden / "lora.json");
+  const fs::path file = out_ / "base.gguf";
+  models::save_gguf(models::load(kGolden / "base"), file, "q8_0");
+  std::map<std::string, std::vector<double>> curves;
+  for (const std::string dtype : {"f32", "int8", "auto"}) {
+    run_golden(golden, out_ / dtype, [&](TuneOptions& options) {
+      options.model = file.string();
+      options.dtype = dtype;
+    });
+    curves[dtype] = losses_of(out_ / dtype);
+  }
+  const auto &exact = curves["f32"], &integers = curves["int8"];
+  ASSERT_EQ(exact.size(), 30U);
+  ASSERT_EQ(integers.size(), 30U);
+  EXPECT_NE(exact, integers);
+  for (size_t i = 0; i < exact.size(); ++i) EXPECT_NEAR(integers[i], exact[i], 2e-3 * exact[i]);
+  EXPECT_EQ(curves["auto"] == integers, !bf16_is_native());
 }
 
 }  // namespace
