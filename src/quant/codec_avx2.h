@@ -94,14 +94,6 @@ MOXIE_AVX2 __m256i spread_nibbles(const std::byte* src) {
   return _mm256_and_si256(moved, _mm256_set1_epi8(15));
 }
 
-// Of two such runs: elements 0 .. 15 of a and of b, then elements 16 .. 31.
-MOXIE_AVX2 void nibbles_of_two(const std::byte* a, const std::byte* b, __m256i* low,
-                               __m256i* high) {
-  const __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(bytes16(a)), bytes16(b), 1);
-  *low = _mm256_and_si256(both, _mm256_set1_epi8(15));
-  *high = _mm256_and_si256(_mm256_srli_epi16(both, 4), _mm256_set1_epi8(15));
-}
-
 // 16 in byte i where bit i of the four bytes at src is set, else 0.
 MOXIE_AVX2 __m256i fifth_bits(const std::byte* src) {
   const __m256i which = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,  //

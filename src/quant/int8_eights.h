@@ -1,19 +1,12 @@
 #pragma once
 // Int8 products of a few rows of x with codes of 4 or 5 bits, for AVX2: eight rows of the weight at
 // a time. Rows r and r + 4 share a register, and the sums of two registers are packed into 16 bits
-// and added in pairs until each of eight lanes holds a row: no product is added horizontally.
+// and added in pairs until each of eight lanes holds a row.
 #include <cstdint>
 
 #include "quant/int8_lanes.h"
 
 namespace moxie::quant {
-
-// A codec may state codes_of_two(a, b, group, low, high): the codes of elements 0 .. 15 of a and of
-// b, then those of elements 16 .. 31.
-template <class F>
-concept StatesCodesOfTwo = requires {
-  &F::codes_of_two;
-};
 
 template <class F>
 inline constexpr bool kGoesByEights = F::kBits <= 5;  // four products of a code fit 15 bits
@@ -31,14 +24,20 @@ MOXIE_INT8 __m256i add_pairs(__m256i a, __m256i b) {
   return _mm256_packs_epi32(_mm256_madd_epi16(a, ones), _mm256_madd_epi16(b, ones));
 }
 
+// The codes of elements 0 .. 15 of a and of b, then those of elements 16 .. 31.
 template <class F>
-MOXIE_INT8 void codes_of_two(const std::byte* a, const std::byte* b, int group, __m256i* low,
-                             __m256i* high) {
-  if constexpr (StatesCodesOfTwo<F>) return F::codes_of_two(a, b, group, low, high);
-  const __m256i first = F::codes_avx2(a, group);
-  const __m256i second = F::codes_avx2(b, group);
-  *low = _mm256_permute2x128_si256(first, second, 0x20);
-  *high = _mm256_permute2x128_si256(first, second, 0x31);
+MOXIE_INT8 void codes_of_two(const std::byte* a, const std::byte* b, [[maybe_unused]] int group,
+                             __m256i* low, __m256i* high) {
+  if constexpr (requires { F::kNibblesAt; }) {
+    const __m256i both = join(bytes16(a + F::kNibblesAt), bytes16(b + F::kNibblesAt));
+    *low = _mm256_and_si256(both, _mm256_set1_epi8(15));
+    *high = _mm256_and_si256(_mm256_srli_epi16(both, 4), _mm256_set1_epi8(15));
+  } else {
+    const __m256i first = F::codes_avx2(a, group);
+    const __m256i second = F::codes_avx2(b, group);
+    *low = _mm256_permute2x128_si256(first, second, 0x20);
+    *high = _mm256_permute2x128_si256(first, second, 0x31);
+  }
 }
 
 // Lane r: sum_i code_i q_i of row r, where low and high hold rows r and r + 4. Sixteen products

@@ -39,10 +39,6 @@ struct Q4_0 {
   MOXIE_AVX2 static __m256i codes_avx2(const std::byte* src, int /*group*/) {
     return avx2::spread_nibbles(src + 2);
   }
-  MOXIE_AVX2 static void codes_of_two(const std::byte* a, const std::byte* b, int /*group*/,
-                                      __m256i* low, __m256i* high) {
-    avx2::nibbles_of_two(a + 2, b + 2, low, high);
-  }
 #endif
 };
 

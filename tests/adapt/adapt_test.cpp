@@ -12,6 +12,7 @@
 #include "base/files.h"
 #include "base/threads.h"
 #include "io/safetensors.h"
+#include "kernels/gemm.h"
 #include "models/save_gguf.h"
 #include "ops/tape.h"
 
@@ -207,6 +208,28 @@ TEST(Methods, OneTokenAtATimeIsAsAllAtOnce) {
       set_thread_count(before);
     }
   }
+}
+
+// --deterministic holds with an adapter too: one sequence takes it along with the weight's product,
+// six do not.
+TEST(Methods, BatchInvarianceHoldsForWhatIsAttached) {
+  kernels::set_batch_invariant(true);
+  for (const auto& row : methods()) {
+    auto model = models::load(kModels / "llama");
+    const auto attachment = attach(model, row);
+    stir(attachment->params());
+    const ops::NoTape quiet;
+    std::vector<std::vector<float>> first;
+    for (const int32_t others : {0, 5}) {
+      nn::Batch batch;
+      batch.add({kTokens[0]});
+      for (int32_t i = 0; i < others; ++i) batch.add({20 + i});
+      const Tensor hidden = model.decoder->forward(batch);
+      first.emplace_back(hidden.data<float>(), hidden.data<float>() + hidden.cols());
+    }
+    EXPECT_EQ(first[0], first[1]) << row.name;
+  }
+  kernels::set_batch_invariant(false);
 }
 
 // A head that is one matrix with the embedding becomes one of its own.
