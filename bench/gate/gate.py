@@ -19,7 +19,6 @@ import tempfile
 import instructions
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-FAILS, NOISE = 1.10, 1.03
 JOBS = {
     "train": ["train", "--batch", "4", "--tokens", "128"],
     "prefill": ["prefill", "--tokens", "256"],
@@ -90,10 +89,9 @@ def judge(ratios):
     failed = []
     for name in sorted(ratios, key=lambda n: -statistics.median(ratios[n])):
         ratio = statistics.median(ratios[name])
-        verdict = ("FAILS" if ratio > FAILS else "slower" if ratio > NOISE else
-                   "faster" if ratio < 1 / NOISE else "same")
-        print(f"{verdict:6} {ratio:6.3f}  ({min(ratios[name]):.3f} to {max(ratios[name]):.3f})  {name}")
-        if ratio > FAILS:
+        found = instructions.verdict(ratio, "slower", "faster")
+        print(f"{found:6} {ratio:6.3f}  ({min(ratios[name]):.3f} to {max(ratios[name]):.3f})  {name}")
+        if found == "FAILS":
             failed.append(name)
     return failed
 

@@ -74,6 +74,10 @@ def made_with(build):
             "flags": f"{cache['CMAKE_CXX_FLAGS']} {cache['CMAKE_CXX_FLAGS_RELEASE']}".strip(), "isa": "avx2", "threads": 1}
 
 
+def verdict(ratio, worse="more", better="less"):
+    return "FAILS" if ratio > FAILS else worse if ratio > NOISE else better if ratio < 1 / NOISE else "same"
+
+
 def compare(kept, counts):
     """0, or what is wrong."""
     failed, moved = [], []
@@ -83,10 +87,10 @@ def compare(kept, counts):
             moved.append(name)
     for name in sorted(kept.keys() & counts.keys(), key=lambda n: -counts[n] / kept[n]):
         ratio = counts[name] / kept[name]
-        verdict = "FAILS" if ratio > FAILS else "more" if ratio > NOISE else "less" if ratio < 1 / NOISE else "same"
-        print(f"{verdict:6} {ratio:6.3f}  {name}  {counts[name]:,} instructions, {kept[name]:,} kept")
-        if verdict != "same":
-            (failed if verdict == "FAILS" else moved).append(name)
+        found = verdict(ratio)
+        print(f"{found:6} {ratio:6.3f}  {name}  {counts[name]:,} instructions, {kept[name]:,} kept")
+        if found != "same":
+            (failed if found == "FAILS" else moved).append(name)
     if moved or failed:
         print("If that is meant, keep the new numbers: bench/gate/instructions.py --renew")
     return f"a tenth more instructions: {', '.join(failed)}" if failed else 0

@@ -13,9 +13,8 @@
 namespace moxie::kernels {
 namespace {
 
-constexpr int64_t kLeastSegment =
-    512;                              // queries of a unit of work: few where there is one sequence
-constexpr int64_t kMostSegments = 4;  // of a sequence: each has sums of its own for dk and dv
+constexpr int64_t kLeastSegment = 512;  // queries: a shorter sequence is not cut
+constexpr int64_t kMostSegments = 4;    // of a sequence: each has sums of its own for dk and dv
 
 // Queries [begin, end) of one head of a sequence, and the keys that they see.
 template <class T>
@@ -248,7 +247,7 @@ void attention_backward(const AttentionShape<T>& shape,
       delta[static_cast<size_t>(at)] = row_kernels<T>().dot(dout + at * d, out + at * d, d);
     }
   });
-  Plan<T> plan = plan_units(shape, sequences);
+  const Plan<T> plan = plan_units(shape, sequences);
   deal(static_cast<int64_t>(plan.order.size()), [&](int64_t turn) {
     const Unit<T>& unit = plan.units[plan.order[static_cast<size_t>(turn)]];
     const auto& s = sequences[unit.sequence];

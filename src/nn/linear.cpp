@@ -94,23 +94,25 @@ std::vector<Tensor> forward_together(std::initializer_list<const Linear*> linear
     return results;
   }
   const int64_t n = x.rows();
-  std::vector<Tensor> inner;  // x A^T
-  std::vector<quant::LowRankTerm> terms;
+  struct Term {
+    Tensor inner;  // x A^T
+    quant::LowRankTerm term;
+  };
+  std::vector<Term> terms;
   std::vector<quant::Weight::Product> products;
-  inner.reserve(linears.size());
-  terms.reserve(linears.size());
+  terms.reserve(linears.size());  // products point into it
   for (const Linear* linear : linears) {
     results.push_back(Tensor::empty({n, linear->weight.rows()}, DType::kF32));
     products.push_back({linear->weight.frozen(), results.back().data<float>()});
     const auto term = term_of(*linear, x, context);
     if (!term) continue;
     const int64_t rank = term->a.rows();
-    inner.push_back(Tensor::empty({n, rank}, DType::kF32));
-    kernels::gemm_nt(n, rank, x.cols(), x.data<float>(), term->a.data<float>(),
-                     inner.back().data<float>());
-    terms.push_back({inner.back().data<float>(), term->b.data<float>(), rank,
-                     static_cast<float>(term->scaling)});
-    products.back().term = &terms.back();
+    Tensor inner = Tensor::empty({n, rank}, DType::kF32);
+    float* h = inner.data<float>();
+    kernels::gemm_nt(n, rank, x.cols(), x.data<float>(), term->a.data<float>(), h);
+    terms.push_back(
+        {std::move(inner), {h, term->b.data<float>(), rank, static_cast<float>(term->scaling)}});
+    products.back().term = &terms.back().term;
   }
   quant::Weight::matmul_together(products, x.data<float>(), n);
   size_t i = 0;

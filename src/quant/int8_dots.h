@@ -81,10 +81,10 @@ MOXIE_INT8 void put_four(const Int8Product& p, int64_t row, int64_t count, int64
 // Rows [r, r + count) of the weight, at most as many as one step takes, with kX rows of x.
 template <class F, int kX>
 MOXIE_INT8 void put_dots(const Int8Product& p, int64_t r, int64_t count, int64_t first) {
-  constexpr int64_t kStep = kGoesByEights<F> ? 8 : 4;
+  constexpr int64_t kStep = kRowsAtOnce<F>;
   const std::byte* rows[kStep];
   for (int64_t k = 0; k < kStep; ++k) rows[k] = p.weight + (r + (k < count ? k : 0)) * p.stride;
-  if constexpr (kGoesByEights<F>) {
+  if constexpr (kStep == 8) {
     __m256 acc[kX];
     dots_of_eight<F, kX>(rows, p.x, first, acc);
     for (int i = 0; i < kX; ++i)
@@ -103,7 +103,7 @@ namespace moxie::quant {
 // Four rows of the weight, or eight, meet all rows of x while they are in the cache.
 template <class F>
 [[gnu::target("avx2,fma,f16c")]] void dots_avx2(const Int8Product& p, int64_t begin, int64_t end) {
-  constexpr int64_t kStep = kGoesByEights<F> ? 8 : 4;
+  constexpr int64_t kStep = kRowsAtOnce<F>;
   for (int64_t r = begin; r < end; r += kStep) {
     const int64_t count = end - r < kStep ? end - r : kStep;
     int64_t i = 0;

@@ -9,7 +9,8 @@
 namespace moxie::quant {
 
 template <class F>
-inline constexpr bool kGoesByEights = F::kBits <= 5;  // four products of a code fit 15 bits
+inline constexpr int64_t kRowsAtOnce =
+    F::kBits <= 5 ? 8 : 4;  // by eights if 4 products fit 15 bits
 
 }  // namespace moxie::quant
 
@@ -29,9 +30,7 @@ template <class F>
 MOXIE_INT8 void codes_of_two(const std::byte* a, const std::byte* b, [[maybe_unused]] int group,
                              __m256i* low, __m256i* high) {
   if constexpr (requires { F::kNibblesAt; }) {
-    const __m256i both = join(bytes16(a + F::kNibblesAt), bytes16(b + F::kNibblesAt));
-    *low = _mm256_and_si256(both, _mm256_set1_epi8(15));
-    *high = _mm256_and_si256(_mm256_srli_epi16(both, 4), _mm256_set1_epi8(15));
+    split_nibbles(join(bytes16(a + F::kNibblesAt), bytes16(b + F::kNibblesAt)), low, high);
   } else {
     const __m256i first = F::codes_avx2(a, group);
     const __m256i second = F::codes_avx2(b, group);
@@ -81,13 +80,7 @@ template <class F, int kX>
       __m256i low[4], high[4];
       for (int r = 0; r < 4; ++r) codes_of_two<F>(at[r], at[r + 4], g, &low[r], &high[r]);
       __m256 minimum = _mm256_setzero_ps();
-      if constexpr (F::kMinima == Minima::kBlock) minimum = join(top.minimum, bottom.minimum);
-      if constexpr (F::kMinima == Minima::kGroup) {
-        const __m256i minima = join(bytes_of_four(top.minima[g]), bytes_of_four(bottom.minima[g]));
-        minimum = _mm256_xor_ps(
-            _mm256_mul_ps(join(top.minimum, bottom.minimum), _mm256_cvtepi32_ps(minima)),
-            _mm256_set1_ps(-0.0f));
-      }
+      if constexpr (F::kMinima != Minima::kNone) minimum = minima_of_eight<F>(top, bottom, g);
 #pragma GCC unroll 4
       for (int i = 0; i < kX; ++i) {
         const int64_t group = (first + i) * x.groups() + b + g;

@@ -153,6 +153,23 @@ MOXIE_INT8 void multiplier_pairs(const Factors<F>& factors, int g, __m128i* halv
   }
 }
 
+// The minima of eight rows in group g, where a codec has any.
+template <class F>
+MOXIE_INT8 __m256 minima_of_eight(const Factors<F>& low, const Factors<F>& high, int g) {
+  const __m256 minima = join(low.minimum, high.minimum);
+  if constexpr (F::kMinima == Minima::kGroup) {
+    const __m256i times = join(bytes_of_four(low.minima[g]), bytes_of_four(high.minima[g]));
+    return _mm256_xor_ps(_mm256_mul_ps(minima, _mm256_cvtepi32_ps(times)), _mm256_set1_ps(-0.0f));
+  }
+  return minima;
+}
+
+// Bytes of two codes of 4 bits: the low ones and the high ones.
+MOXIE_INT8 void split_nibbles(__m256i both, __m256i* low, __m256i* high) {
+  *low = _mm256_and_si256(both, _mm256_set1_epi8(15));
+  *high = _mm256_and_si256(_mm256_srli_epi16(both, 4), _mm256_set1_epi8(15));
+}
+
 MOXIE_INT8 __m256i four_codes(const int8_t* x) {
   return _mm256_set1_epi32(load32(reinterpret_cast<const std::byte*>(x)));
 }

@@ -52,10 +52,7 @@ MOXIE_INT8_HERE void unpack_group(const std::byte* const* at, int g, __m256i* ou
     }
     __m256i words[4];
     transpose4(rows, words);
-    for (int k = 0; k < 4; ++k) {
-      out[k] = _mm256_and_si256(words[k], _mm256_set1_epi8(15));
-      out[k + 4] = _mm256_and_si256(_mm256_srli_epi16(words[k], 4), _mm256_set1_epi8(15));
-    }
+    for (int k = 0; k < 4; ++k) split_nibbles(words[k], &out[k], &out[k + 4]);
   } else {
     __m256i rows[8];
     for (int r = 0; r < 8; ++r) rows[r] = F::codes_avx2(at[r], g);
@@ -87,13 +84,7 @@ template <class F>
       multiplier_pairs(high, g, second);
       for (int h = 0; h < 2; ++h) panel->multipliers[h] = join(first[h], second[h]);
       panel->scale = join(low.scale, high.scale);
-      if constexpr (F::kMinima == Minima::kBlock) panel->minimum = join(low.minimum, high.minimum);
-      if constexpr (F::kMinima == Minima::kGroup) {
-        const __m256i minima = join(bytes_of_four(low.minima[g]), bytes_of_four(high.minima[g]));
-        const __m256 product =
-            _mm256_mul_ps(join(low.minimum, high.minimum), _mm256_cvtepi32_ps(minima));
-        panel->minimum = _mm256_xor_ps(product, _mm256_set1_ps(-0.0f));
-      }
+      if constexpr (F::kMinima != Minima::kNone) panel->minimum = minima_of_eight<F>(low, high, g);
     }
     for (auto& row : at) row += F::kBytes;
   }
