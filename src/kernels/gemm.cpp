@@ -6,6 +6,7 @@
 
 #include "base/cpu.h"
 #include "base/threads.h"
+#include "kernels/gemm_parts.h"
 #include "kernels/micro.h"
 #include "kernels/rowwise.h"
 #include "kernels/scratch.h"
@@ -23,40 +24,11 @@ const Micro& micro() {
 namespace {
 
 constexpr int64_t kPanelFloats = 64 * 1024;  // of B in L2: 256 KiB
-constexpr int64_t kMostDepth = 384;          // of a panel: 24 KiB of it pass through L1 at a time
-constexpr int64_t kLeastGranule = 32;
 constexpr int64_t kGroupRows = 16;  // of plain values that few rows are multiplied with at a time
-constexpr int64_t kSmallWork = 64 * 1024;  // multiply-adds that one thread does sooner than two
 
 std::atomic<bool>& batch_invariance() {
   static std::atomic<bool> is_on{false};
   return is_on;
-}
-
-// Where B comes from: dense, by rows of k (natural) or of n (transposed), or decoded.
-struct Source {
-  const float* dense = nullptr;
-  const RowDecoder* decoder = nullptr;
-  bool is_transposed = false;
-  int64_t ld = 0;
-};
-
-struct Problem {
-  int64_t m, n, k;
-  const float* a;
-  int64_t a_row, a_step;  // element (i, p) of A is a[i * a_row + p * a_step]
-  bool a_is_packed;       // strips of micro().rows rows, each [k, rows of the strip]
-  Source b;
-  float* c;
-  bool accumulate;
-  float alpha;
-};
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-int64_t round_up(int64_t a, int64_t b) {
-  return ceil_div(a, b) * b;
 }
 
 // Packs rows [k0, k1) and columns [j0, j1) of B as panels [k1 - k0, width].
@@ -131,22 +103,11 @@ void strips(const Problem& t, int64_t i0, int64_t i1, int64_t j0, int64_t j1, in
   }
 }
 
-// Depth of a panel: depends on k and the format alone, since it decides the order of the sums. The
-// decoded product has the bits of the dense one where the format's block is at most kLeastGranule.
-int64_t panel_depth(const Problem& t) {
-  const bool by_blocks = t.b.decoder != nullptr && t.b.is_transposed;
-  const int64_t granule = by_blocks ? std::max(t.b.decoder->granule, kLeastGranule) : kLeastGranule;
-  const int64_t parts = ceil_div(t.k, kMostDepth);
-  return std::max(granule, round_up(ceil_div(t.k, parts), granule));
-}
-
 // One thread's rectangle of C.
 void rectangle(const Problem& t, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
-  if (i0 >= i1 || j0 >= j1) return;
   const Micro& kernel = micro();
   const int64_t depth = panel_depth(t);
-  int64_t unit = kernel.cols;
-  if (t.b.decoder != nullptr && !t.b.is_transposed) unit = std::max(unit, t.b.decoder->granule);
+  const int64_t unit = column_unit(t, kernel.cols);
   const int64_t wide = std::max(unit, kPanelFloats / depth / unit * unit);
   // A few rows use an element of B once or twice: reading it where it stands beats packing it.
   const bool in_place =
@@ -166,51 +127,16 @@ void rectangle(const Problem& t, int64_t i0, int64_t i1, int64_t j0, int64_t j1)
   }
 }
 
-struct Grid {
-  int64_t rows = 1, cols = 1;
-};
-
-// How many threads share the rows and the columns of C: packing B is done once a row of the grid,
-// and costs as much as some more rows would.
-Grid choose_grid(const Problem& t, int64_t row_units, int64_t row_unit, int64_t col_units) {
-  const int64_t pack_cost = t.b.decoder != nullptr ? 32 : 12;
-  const int64_t threads = t.m * t.n * t.k < kSmallWork ? 1 : thread_count();
-  Grid best;
-  int64_t least = INT64_MAX;
-  for (int64_t cols = 1; cols <= threads; ++cols) {
-    const int64_t rows = threads / cols;
-    const int64_t cost =
-        ceil_div(col_units, cols) * (ceil_div(row_units, rows) * row_unit + pack_cost);
-    if (cost < least) {
-      least = cost;
-      best = {rows, cols};
-    }
-  }
-  return best;
-}
-
-void run(const Problem& t) {
+void run(const Problem& t, Arithmetic arithmetic) {
   if (t.m == 0 || t.n == 0) return;
   if (t.k == 0) {
     if (!t.accumulate) std::memset(t.c, 0, static_cast<size_t>(t.m * t.n) * 4);
     return;
   }
-  const Micro& kernel = micro();
-  int64_t unit = kernel.cols;
-  if (t.b.decoder != nullptr && !t.b.is_transposed) unit = std::max(unit, t.b.decoder->granule);
-  const int64_t col_units = ceil_div(t.n, unit);
-  const int64_t row_units = ceil_div(t.m, kernel.rows);
-  const Grid grid = choose_grid(t, row_units, kernel.rows, col_units);
-  parallel_for(grid.rows * grid.cols, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t part = begin; part < end; ++part) {
-      const int64_t r = part / grid.cols;
-      const int64_t c = part % grid.cols;
-      rectangle(t, row_units * r / grid.rows * kernel.rows,
-                std::min(t.m, row_units * (r + 1) / grid.rows * kernel.rows),
-                col_units * c / grid.cols * unit,
-                std::min(t.n, col_units * (c + 1) / grid.cols * unit));
-    }
-  });
+  if (arithmetic == Arithmetic::kInt16) return multiply16(t);
+  deal_rectangles(
+      t, micro().rows, column_unit(t, micro().cols),
+      [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) { rectangle(t, i0, i1, j0, j1); });
 }
 
 // y_j = alpha (x . row_j) with `count` rows of plain values, from the row `first` on.
@@ -267,26 +193,26 @@ bool is_batch_invariant() {
 }
 
 void gemm_nn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
-             bool accumulate, float alpha) {
-  run({m, n, k, a, k, 1, false, {.dense = b, .ld = n}, c, accumulate, alpha});
+             bool accumulate, float alpha, Arithmetic arithmetic) {
+  run({m, n, k, a, k, 1, {.dense = b, .ld = n}, c, accumulate, alpha}, arithmetic);
 }
 
 void gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
-             bool accumulate, float alpha) {
+             bool accumulate, float alpha, Arithmetic arithmetic) {
   const Source source{.dense = b, .is_transposed = true, .ld = k};
   if (takes_dots(m)) {
     const RowDecoder rows{.context = nullptr, .decode = nullptr, .granule = 1, .values = b};
     return few_rows(m, n, k, a, rows, c, accumulate, alpha);
   }
-  run({m, n, k, a, k, 1, false, source, c, accumulate, alpha});
+  run({m, n, k, a, k, 1, source, c, accumulate, alpha}, arithmetic);
 }
 
 void gemm_tn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
-             bool accumulate, float alpha) {
+             bool accumulate, float alpha, Arithmetic arithmetic) {
   const Source source{.dense = b, .ld = n};
   const int64_t rows = micro().rows;
-  if (n <= 2 * micro().cols || m <= rows) {
-    return run({m, n, k, a, 1, m, false, source, c, accumulate, alpha});
+  if (n <= 2 * micro().cols || m <= rows || arithmetic == Arithmetic::kInt16) {
+    return run({m, n, k, a, 1, m, source, c, accumulate, alpha}, arithmetic);
   }
   // Many columns read each strip of A^T again and again: gather the strips once.
   float* strips_of_a = scratch(Scratch::kStrips, static_cast<size_t>(m * k));
@@ -299,19 +225,19 @@ void gemm_tn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, fl
       }
     }
   });
-  run({m, n, k, strips_of_a, 0, 0, true, source, c, accumulate, alpha});
+  run({m, n, k, strips_of_a, 0, 0, source, c, accumulate, alpha, true}, arithmetic);
 }
 
 void gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w, float* c,
-             bool accumulate) {
+             bool accumulate, Arithmetic arithmetic) {
   const Source source{.decoder = &w, .is_transposed = true};
   if (takes_dots(m)) return few_rows(m, n, k, a, w, c, accumulate, 1);
-  run({m, n, k, a, k, 1, false, source, c, accumulate, 1});
+  run({m, n, k, a, k, 1, source, c, accumulate, 1}, arithmetic);
 }
 
 void gemm_nn(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w, float* c,
-             bool accumulate) {
-  run({m, n, k, a, k, 1, false, {.decoder = &w}, c, accumulate, 1});
+             bool accumulate, Arithmetic arithmetic) {
+  run({m, n, k, a, k, 1, {.decoder = &w}, c, accumulate, 1}, arithmetic);
 }
 
 }  // namespace moxie::kernels

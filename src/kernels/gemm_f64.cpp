@@ -25,17 +25,17 @@ void rows_of_b(int64_t m, int64_t n, int64_t k, const double* a, int64_t a_row, 
 }  // namespace
 
 void gemm_nn(int64_t m, int64_t n, int64_t k, const double* a, const double* b, double* c,
-             bool accumulate, double alpha) {
+             bool accumulate, double alpha, Arithmetic /*arithmetic*/) {
   rows_of_b(m, n, k, a, k, 1, b, c, accumulate, alpha);
 }
 
 void gemm_tn(int64_t m, int64_t n, int64_t k, const double* a, const double* b, double* c,
-             bool accumulate, double alpha) {
+             bool accumulate, double alpha, Arithmetic /*arithmetic*/) {
   rows_of_b(m, n, k, a, 1, m, b, c, accumulate, alpha);
 }
 
 void gemm_nt(int64_t m, int64_t n, int64_t k, const double* a, const double* b, double* c,
-             bool accumulate, double alpha) {
+             bool accumulate, double alpha, Arithmetic /*arithmetic*/) {
   parallel_for(m, 1 + 65536 / (n * k + 1), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       for (int64_t j = 0; j < n; ++j) {

@@ -1,0 +1,56 @@
+#pragma once
+// What the products in f32 and in 16-bit integers share: the description of a product, where its
+// matrix B comes from, and how the threads deal C out.
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+
+#include "kernels/gemm.h"
+
+namespace moxie::kernels {
+
+// Where B comes from: dense, by rows of k (natural) or of n (transposed), or decoded.
+struct Source {
+  const float* dense = nullptr;
+  const RowDecoder* decoder = nullptr;
+  bool is_transposed = false;
+  int64_t ld = 0;
+};
+
+struct Problem {
+  int64_t m, n, k;
+  const float* a;
+  int64_t a_row, a_step;  // element (i, p) of A is a[i * a_row + p * a_step]
+  Source b;
+  float* c;
+  bool accumulate;
+  float alpha;
+  bool a_is_packed = false;  // strips of micro().rows rows, each [k, rows of the strip]
+};
+
+inline constexpr int64_t kSmallWork =
+    64 * 1024;  // multiply-adds that one thread does sooner than two
+
+inline int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+inline int64_t round_up(int64_t a, int64_t b) {
+  return ceil_div(a, b) * b;
+}
+
+// Depth of a panel of B, a multiple of 32 and of what a decoder needs: it depends on k and the
+// format alone, since it decides the order of the sums.
+int64_t panel_depth(const Problem& t);
+
+// Columns of B that are packed at a time come in multiples of this.
+int64_t column_unit(const Problem& t, int64_t tile_cols);
+
+// Calls rectangle(i0, i1, j0, j1) for parts of C on all threads; i0 is a multiple of `row_unit`, j0
+// of `col_unit`.
+void deal_rectangles(const Problem& t, int64_t row_unit, int64_t col_unit,
+                     const std::function<void(int64_t, int64_t, int64_t, int64_t)>& rectangle);
+
+// C of a product in 16-bit integers: gemm16.cpp.
+void multiply16(const Problem& t);
+
+}  // namespace moxie::kernels

@@ -1,0 +1,207 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "base/cpu.h"
+#include "base/rng.h"
+#include "base/threads.h"
+#include "kernels/gemm.h"
+#include "kernels/micro16.h"
+
+namespace moxie::kernels {
+namespace {
+
+std::vector<float> normals(int64_t count, uint64_t seed) {
+  Rng rng(seed);
+  std::vector<float> out(static_cast<size_t>(count));
+  for (float& x : out) x = static_cast<float>(rng.normal());
+  return out;
+}
+
+struct Size {
+  int64_t m, n, k;
+};
+
+// Tiles, panels and blocks with and without remainders; the last needs more than one piece of A.
+const Size kSizes[] = {{5, 1, 1},   {6, 16, 2},     {7, 17, 33},    {5, 16, 8},     {13, 100, 9},
+                       {16, 8, 64}, {33, 64, 385},  {64, 5, 800},   {97, 130, 101}, {30, 700, 24},
+                       {50, 30, 1}, {20, 33, 1001}, {20, 3, 131072}};
+
+enum class Kind { kNN, kNT, kTN };
+
+void product(Kind kind, const Size& s, const float* a, const float* b, float* c, bool accumulate,
+             float alpha) {
+  constexpr auto arithmetic = Arithmetic::kInt16;
+  if (kind == Kind::kNN) gemm_nn(s.m, s.n, s.k, a, b, c, accumulate, alpha, arithmetic);
+  if (kind == Kind::kNT) gemm_nt(s.m, s.n, s.k, a, b, c, accumulate, alpha, arithmetic);
+  if (kind == Kind::kTN) gemm_tn(s.m, s.n, s.k, a, b, c, accumulate, alpha, arithmetic);
+}
+
+float element_a(Kind kind, const Size& s, const std::vector<float>& a, int64_t i, int64_t p) {
+  return a[static_cast<size_t>(kind == Kind::kTN ? p * s.m + i : i * s.k + p)];
+}
+float element_b(Kind kind, const Size& s, const std::vector<float>& b, int64_t p, int64_t j) {
+  return b[static_cast<size_t>(kind == Kind::kNT ? j * s.k + p : p * s.n + j)];
+}
+
+class Gemm16 : public testing::TestWithParam<Kind> {};
+
+TEST_P(Gemm16, IsOffByNoMoreThanTheRoundingOfItsFactors) {
+  for (const Size& s : kSizes) {
+    const auto a = normals(s.m * s.k, 1);
+    const auto b = normals(s.n * s.k, 2);
+    const auto start = normals(s.m * s.n, 3);
+    float most_a = 0, most_b = 0;
+    for (const float x : a) most_a = std::max(most_a, std::fabs(x));
+    for (const float x : b) most_b = std::max(most_b, std::fabs(x));
+    for (const bool accumulate : {false, true}) {
+      auto c = start;
+      product(GetParam(), s, a.data(), b.data(), c.data(), accumulate, 0.5f);
+      double squares = 0, wanted = 0;
+      for (int64_t i = 0; i < s.m; ++i) {
+        for (int64_t j = 0; j < s.n; ++j) {
+          const auto at = static_cast<size_t>(i * s.n + j);
+          double want = accumulate ? start[at] : 0.0;
+          double bound = 1e-6;
+          for (int64_t p = 0; p < s.k; ++p) {
+            const double x = element_a(GetParam(), s, a, i, p);
+            const double y = element_b(GetParam(), s, b, p, j);
+            want += 0.5 * x * y;
+            bound += 0.5 * ((std::fabs(x) + 1e-3) * most_b + (std::fabs(y) + 1e-3) * most_a) / 4094;
+          }
+          ASSERT_NEAR(c[at], want, bound)
+              << s.m << 'x' << s.n << 'x' << s.k << " at " << i << ',' << j;
+          squares += (c[at] - want) * (c[at] - want);
+          wanted += want * want;
+        }
+      }
+      EXPECT_LT(std::sqrt(squares / wanted), 1e-3) << s.m << 'x' << s.n << 'x' << s.k;
+    }
+  }
+}
+
+TEST_P(Gemm16, BitsDoNotDependOnThreads) {
+  const int before = thread_count();
+  for (const Size& s : kSizes) {
+    const auto a = normals(s.m * s.k, 4);
+    const auto b = normals(s.n * s.k, 5);
+    std::vector<float> first(static_cast<size_t>(s.m * s.n));
+    for (const int threads : {1, 2, 3}) {
+      set_thread_count(threads);
+      std::vector<float> c(first.size());
+      product(GetParam(), s, a.data(), b.data(), c.data(), false, 1.0f);
+      if (threads == 1) first = c;
+      EXPECT_EQ(std::memcmp(c.data(), first.data(), c.size() * 4), 0);
+    }
+  }
+  set_thread_count(before);
+}
+
+TEST_P(Gemm16, NumbersOutOfRangeSpoilTheirOwnRowsAndColumnsOnly) {
+  const Size s{9, 40, 500};
+  auto a = normals(s.m * s.k, 6);
+  auto b = normals(s.n * s.k, 7);
+  std::vector<float> whole(static_cast<size_t>(s.m * s.n)), c(whole);
+  product(GetParam(), s, a.data(), b.data(), whole.data(), false, 1.0f);
+  const auto at_a = static_cast<size_t>(GetParam() == Kind::kTN ? 450 * s.m + 2 : 2 * s.k + 450);
+  const auto at_b = static_cast<size_t>(GetParam() == Kind::kNT ? 20 * s.k + 3 : 3 * s.n + 20);
+  a[at_a] = std::numeric_limits<float>::infinity();
+  b[at_b] = std::numeric_limits<float>::quiet_NaN();
+  product(GetParam(), s, a.data(), b.data(), c.data(), false, 1.0f);
+  for (int64_t i = 0; i < s.m; ++i) {
+    for (int64_t j = 0; j < s.n; ++j) {
+      const auto at = static_cast<size_t>(i * s.n + j);
+      if (i == 2 || j == 20) {
+        EXPECT_TRUE(std::isnan(c[at]));
+      } else {
+        EXPECT_EQ(c[at], whole[at]);
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, Gemm16, testing::Values(Kind::kNN, Kind::kNT, Kind::kTN));
+
+struct Rows {
+  const std::vector<float>* values;
+  int64_t cols;
+};
+
+void copy_row(const void* context, int64_t row, int64_t begin, int64_t end, float* out) {
+  const auto& rows = *static_cast<const Rows*>(context);
+  ASSERT_EQ(begin % 256, 0);
+  std::copy(rows.values->begin() + row * rows.cols + begin,
+            rows.values->begin() + row * rows.cols + end, out);
+}
+
+TEST(Gemm16Decoded, EqualsTheDenseProduct) {
+  const int64_t out = 70, in = 512;  // blocks of k are 256 deep either way
+  const auto w = normals(out * in, 8);
+  const Rows rows{&w, in};
+  const RowDecoder decoder{&rows, copy_row, 256};
+  for (const int64_t m : {5, 37}) {
+    const auto x = normals(m * in, 9);
+    std::vector<float> y(static_cast<size_t>(m * out), 1.0f), want(y);
+    gemm_nt(m, out, in, x.data(), decoder, y.data(), true, Arithmetic::kInt16);
+    gemm_nt(m, out, in, x.data(), w.data(), want.data(), true, 1, Arithmetic::kInt16);
+    EXPECT_EQ(y, want);
+    const auto dy = normals(m * out, 10);
+    std::vector<float> dx(static_cast<size_t>(m * in)), expected(dx);
+    gemm_nn(m, in, out, dy.data(), decoder, dx.data(), false, Arithmetic::kInt16);
+    gemm_nn(m, in, out, dy.data(), w.data(), expected.data(), false, 1, Arithmetic::kInt16);
+    EXPECT_EQ(dx, expected);
+  }
+}
+
+#ifndef MOXIE_SCALAR_ONLY
+TEST(Micro16, TheVectorTableHasTheBitsOfTheScalarOne) {
+  if (active_isa() < Isa::kAvx2) GTEST_SKIP() << "needs AVX2";
+  const auto& fast = kMicro16Avx2;
+  const auto& plain = kMicro16Scalar;
+  auto x = normals(kCols16 * 90, 11);
+  x[5] = std::numeric_limits<float>::infinity();
+  for (int64_t p = 0; p < 90; ++p) x[static_cast<size_t>(p * kCols16 + 7)] *= 1e-37f;
+  for (const int64_t k : {1, 2, 15, 16, 33, 80}) {
+    const auto pairs = static_cast<size_t>((k + 1) / 2);
+    std::vector<int16_t> codes(2 * pairs, 77), want(codes);
+    EXPECT_EQ(fast.round_row(x.data() + 100, k, codes.data()),
+              plain.round_row(x.data() + 100, k, want.data()));
+    EXPECT_EQ(codes, want);
+    for (int n = 1; n <= kCols16; ++n) {
+      std::vector<int32_t> panel(pairs * kCols16, 77), other(panel), back(panel), again(panel);
+      float scales[kCols16], wanted[kCols16];
+      fast.round_columns(x.data(), kCols16, k, n, panel.data(), scales);
+      plain.round_columns(x.data(), kCols16, k, n, other.data(), wanted);
+      EXPECT_EQ(panel, other);
+      EXPECT_EQ(std::memcmp(scales, wanted, sizeof scales), 0);
+      fast.transpose(n, static_cast<int64_t>(pairs), panel.data(), back.data());
+      plain.transpose(n, static_cast<int64_t>(pairs), panel.data(), again.data());
+      EXPECT_EQ(back, again);
+      const float a_scales[4] = {0.5f, 0.25f, 3.0f, 1e-3f};
+      std::vector<float> c(4 * 20, 1.5f), d(c);
+      Tile16 tile{4,
+                  n,
+                  static_cast<int64_t>(pairs),
+                  panel.data() + 1,
+                  2,
+                  kCols16,
+                  panel.data(),
+                  a_scales,
+                  scales,
+                  c.data(),
+                  20,
+                  n % 2 == 0};
+      fast.tile(tile);
+      tile.c = d.data();
+      plain.tile(tile);
+      EXPECT_EQ(std::memcmp(c.data(), d.data(), c.size() * 4), 0);
+    }
+  }
+}
+#endif
+
+}  // namespace
+}  // namespace moxie::kernels
