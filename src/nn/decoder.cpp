@@ -107,7 +107,8 @@ Tensor Decoder::loss(const Tensor& hidden, std::vector<int64_t> labels,
   if (!head_site_.taps.empty() && learns) return adapted_loss(hidden, labels, options);
   if (projection.is_frozen())
     return ops::cross_entropy(hidden, projection.frozen(), std::move(labels), logit_options());
-  return ops::cross_entropy(hidden, use(*projection.param()), std::move(labels), logit_options());
+  return ops::cross_entropy(hidden, use(*projection.param()), std::move(labels), logit_options(),
+                            projection.arithmetic());
 }
 
 // The head with what is attached to it, a block of labelled rows at a time: each block's logits are

@@ -16,7 +16,9 @@ void Matrix::make_trainable() {
   param_ = std::make_unique<Param>();
   param_->name = name_ + ".weight";
   param_->value = frozen_.decode();
+  const quant::Compute compute = frozen_.compute();
   frozen_ = quant::Weight();
+  frozen_.set_compute(compute);
 }
 
 void Matrix::replace(quant::Weight weight) {
@@ -31,7 +33,7 @@ void Matrix::widen() {
 }
 
 Tensor Matrix::apply(const Tensor& x) const {
-  return param_ ? ops::dense(x, use(*param_)) : ops::linear(x, frozen_);
+  return param_ ? ops::dense(x, use(*param_), arithmetic()) : ops::linear(x, frozen_);
 }
 
 Tensor Matrix::decode() const {

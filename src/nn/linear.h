@@ -25,6 +25,7 @@ class Matrix {
   void make_trainable();                         // decodes to f32; the frozen bytes are let go
   void replace(quant::Weight weight);            // another frozen weight of the same shape
   void set_compute(quant::Compute compute) { frozen_.set_compute(compute); }
+  kernels::Arithmetic arithmetic() const { return quant::arithmetic_of(frozen_.compute()); }
   void widen();  // a trainable value becomes f64, for tests
 
   Tensor apply(const Tensor& x) const;  // x [n, cols] -> [n, rows]

@@ -16,18 +16,20 @@ struct Attributes {
   quant::Weight head;  // undefined when the head is an input
   std::vector<int64_t> labels;
   LogitOptions options;
+  kernels::Arithmetic arithmetic = kernels::Arithmetic::kF32;  // of a head that is an input
 };
 
 struct Head {  // the output projection, frozen or trainable
   const quant::Weight& frozen;
   const Tensor& dense;
+  kernels::Arithmetic arithmetic = kernels::Arithmetic::kF32;
   int64_t vocab() const { return dense.defined() ? dense.rows() : frozen.rows(); }
   int64_t width() const { return dense.defined() ? dense.cols() : frozen.cols(); }
 
   template <class T>
   void project(const T* h, int64_t n, T* logits) const {
     if (dense.defined()) {
-      kernels::gemm_nt(n, vocab(), width(), h, dense.data<T>(), logits);
+      kernels::gemm_nt(n, vocab(), width(), h, dense.data<T>(), logits, false, T{1}, arithmetic);
     } else {
       frozen.matmul(h, n, logits);
     }
@@ -35,7 +37,7 @@ struct Head {  // the output projection, frozen or trainable
   template <class T>
   void project_back(const T* d_logits, int64_t n, T* dh) const {
     if (dense.defined()) {
-      kernels::gemm_nn(n, width(), vocab(), d_logits, dense.data<T>(), dh);
+      kernels::gemm_nn(n, width(), vocab(), d_logits, dense.data<T>(), dh, false, T{1}, arithmetic);
     } else {
       frozen.matmul_transposed(d_logits, n, dh);
     }
@@ -83,7 +85,8 @@ Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attrib
     });
     for (int64_t i = 0; i < n; ++i) result.loss += losses[static_cast<size_t>(i)];
     if (wants_w) {
-      kernels::gemm_tn(vocab, d, n, logits.data<T>(), picked.data<T>(), result.dw.data<T>(), true);
+      kernels::gemm_tn(vocab, d, n, logits.data<T>(), picked.data<T>(), result.dw.data<T>(), true,
+                       T{1}, attributes.arithmetic);
     }
     if (wants_h) {
       head.project_back(logits.data<T>(), n, back.data<T>());
@@ -99,7 +102,7 @@ Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attrib
 Tensor forward(Call& call, std::span<const Tensor> in) {
   const auto& attributes = attributes_of<Attributes>(call);
   const Tensor none;
-  const Head head{attributes.head, in.size() > 1 ? in[1] : none};
+  const Head head{attributes.head, in.size() > 1 ? in[1] : none, attributes.arithmetic};
   check_float("cross_entropy", in[0]);
   if (in[0].cols() != head.width() ||
       static_cast<int64_t>(attributes.labels.size()) != in[0].rows()) {
@@ -174,9 +177,10 @@ Tensor cross_entropy(const Tensor& hidden, const quant::Weight& head, std::vecto
 }
 
 Tensor cross_entropy(const Tensor& hidden, const Tensor& head, std::vector<int64_t> labels,
-                     LogitOptions options) {
+                     LogitOptions options, kernels::Arithmetic arithmetic) {
   const Tensor inputs[] = {hidden, head};
-  return record(cross_entropy_entry, inputs, Attributes{{}, std::move(labels), options});
+  return record(cross_entropy_entry, inputs,
+                Attributes{{}, std::move(labels), options, arithmetic});
 }
 
 void for_logit_blocks(const Tensor& hidden, const quant::Weight& frozen, const Tensor& trainable,

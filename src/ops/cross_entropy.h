@@ -19,9 +19,10 @@ struct LogitOptions {
 // hidden [n, d]; labels[i] = -1 leaves row i out. The head is a frozen weight [vocab, d] ...
 Tensor cross_entropy(const Tensor& hidden, const quant::Weight& head, std::vector<int64_t> labels,
                      LogitOptions options = {});
-// ... or a trainable tensor [vocab, d].
+// ... or a trainable tensor [vocab, d], whose products are made in this arithmetic.
 Tensor cross_entropy(const Tensor& hidden, const Tensor& head, std::vector<int64_t> labels,
-                     LogitOptions options = {});
+                     LogitOptions options = {},
+                     kernels::Arithmetic arithmetic = kernels::Arithmetic::kF32);
 
 // Calls visit(first_row, logits [rows, vocab]) block by block, with the options applied. No
 // gradient. `adapt`, if given, changes what the head made of its rows before the options apply.

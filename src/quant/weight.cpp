@@ -7,7 +7,6 @@
 
 #include "base/cpu.h"
 #include "base/threads.h"
-#include "kernels/gemm.h"
 #include "kernels/onednn.h"
 #include "quant/int8.h"
 
@@ -94,6 +93,12 @@ std::vector<double> decoded_in_double(const Weight& w) {
 
 }  // namespace
 
+kernels::Arithmetic arithmetic_of(Compute compute) {
+  const bool is_int16 =
+      compute == Compute::kInt16 || (compute == Compute::kInt8 && kernels::int16_is_faster());
+  return is_int16 ? kernels::Arithmetic::kInt16 : kernels::Arithmetic::kF32;
+}
+
 void LowRankTerm::add_to(float* y, int64_t n, int64_t rows, int64_t begin, int64_t end) const {
   for (int64_t i = 0; i < n; ++i) {
     kernels::gemm_nt(1, end - begin, rank, h + i * rank, b + begin * rank, y + i * rows + begin,
@@ -173,7 +178,7 @@ void Weight::matmul(const float* x, int64_t n, float* y, bool accumulate) const 
   if (runs_packed(*this, n)) return packed(*this, *packed_, true).multiply(x, n, y, accumulate);
   std::vector<float> storage;
   x = factor(*this, x, n * cols_, storage);
-  kernels::gemm_nt(n, rows_, cols_, x, rows_of(*this), y, accumulate);
+  kernels::gemm_nt(n, rows_, cols_, x, rows_of(*this), y, accumulate, arithmetic_of(compute_));
 }
 
 void Weight::matmul_together(std::span<const Product> products, const float* x, int64_t n) {
@@ -195,7 +200,7 @@ void Weight::matmul_transposed(const float* dy, int64_t n, float* dx, bool accum
   if (runs_packed(*this, n)) return packed(*this, *packed_, false).multiply(dy, n, dx, accumulate);
   std::vector<float> storage;
   dy = factor(*this, dy, n * rows_, storage);
-  kernels::gemm_nn(n, cols_, rows_, dy, rows_of(*this), dx, accumulate);
+  kernels::gemm_nn(n, cols_, rows_, dy, rows_of(*this), dx, accumulate, arithmetic_of(compute_));
 }
 
 void Weight::matmul(const double* x, int64_t n, double* y, bool accumulate) const {

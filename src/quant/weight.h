@@ -5,18 +5,22 @@
 //
 // compute: "f32" multiplies the exactly decoded values in f32; "bf16" rounds both factors to bf16
 // and accumulates in f32 (emulated where the CPU has no such instruction, so results have one
-// meaning); "int8" rounds x to 8 bits a group of 32 and multiplies integers (int8.h) where the
-// format has Int8Kernels, else it is "f32". matmul_transposed takes decoded values under int8 too,
-// so a gradient is that of the exact weights.
+// meaning); "int16" rounds both to 11 bits and a sign in blocks that share a scale
+// (kernels/gemm.h); "int8" rounds x to 8 bits a group of 32 and multiplies integers (int8.h) where
+// the format has Int8Kernels. matmul_transposed under int8, and formats without such kernels, take
+// int16 where the CPU is faster with it, else f32. Under int16 up to kernels::kFewRows rows are
+// multiplied in f32.
 #include <memory>
 #include <span>
 
+#include "kernels/gemm.h"
 #include "quant/format.h"
 #include "tensor/tensor.h"
 
 namespace moxie::quant {
 
-enum class Compute { kF32, kBF16, kInt8 };
+enum class Compute { kF32, kBF16, kInt8, kInt16 };
+kernels::Arithmetic arithmetic_of(Compute compute);  // of products that int8 does not take
 
 // scaling h b^T [n, rows], which a product may take along: what a LoRA adds, h [n, rank] = x A^T.
 struct LowRankTerm {

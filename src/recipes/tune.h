@@ -47,8 +47,8 @@ struct TuneOptions {
     v("no_shuffle", no_shuffle, "keep the order of the files");
     v("dtype", dtype,
       "what products compute in; auto is bf16 where the CPU is faster with it, else int8 forward "
-      "on quantised weights; f32 is exact",
-      one_of({"auto", "f32", "bf16", "int8"}));
+      "on quantised weights and int16 in all other products; f32 is exact",
+      one_of({"auto", "f32", "bf16", "int8", "int16"}));
     v("recompute", recompute, "keep only each block's input: less memory, a third more time");
     v("ram", ram,
       "most memory to hold: 8G, 600M, 50% or auto; picks micro_tokens and recompute to keep it");

@@ -6,8 +6,11 @@
 namespace moxie::recipes {
 
 quant::Compute compute_for(const std::string& dtype) {
-  if (dtype == "bf16") return quant::Compute::kBF16;
-  return dtype != "f32" && bf16_is_native() ? quant::Compute::kBF16 : quant::Compute::kF32;
+  using quant::Compute;
+  if (dtype == "f32") return Compute::kF32;
+  if (dtype == "int16") return Compute::kInt16;
+  if (dtype == "bf16" || bf16_is_native()) return Compute::kBF16;
+  return kernels::int16_is_faster() ? Compute::kInt16 : Compute::kF32;
 }
 
 void set_compute(nn::Decoder& decoder, const std::string& dtype, Purpose purpose) {

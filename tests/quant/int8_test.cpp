@@ -199,7 +199,8 @@ TEST(Int8, SeveralWeightsTogetherHaveTheBitsOfEachAlone) {
   }
 }
 
-TEST(Int8, GradientsAndOtherFormatsAreThoseOfF32) {
+TEST(Int8, GradientsAndOtherFormatsAreThoseOfInt16WhereThatIsFaster) {
+  const int64_t n = 7;
   for (const char* name : {"q4_1", "bf16"}) {
     const auto& format = require_row(formats(), "format", name);
     auto bytes = std::make_shared<std::vector<std::byte>>(
@@ -207,15 +208,30 @@ TEST(Int8, GradientsAndOtherFormatsAreThoseOfF32) {
     format->encode(normals(8 * kCols, 1).data(), bytes->data(), 8 * kCols);
     Weight exact(format, 8, kCols, bytes->data(), bytes);
     Weight rounded = exact;
-    rounded.set_compute(Compute::kInt8);
-    const auto dy = normals(8, 2), x = normals(kCols, 3);
-    std::vector<float> a(kCols), b(kCols), y(8), z(8);
-    exact.matmul_transposed(dy.data(), 1, a.data());
-    rounded.matmul_transposed(dy.data(), 1, b.data());
-    EXPECT_EQ(a, b) << name;
-    exact.matmul(x.data(), 1, y.data());
-    rounded.matmul(x.data(), 1, z.data());
-    EXPECT_EQ(y == z, format->int8 == nullptr) << name;
+    Weight mixed = exact;
+    rounded.set_compute(Compute::kInt16);
+    mixed.set_compute(Compute::kInt8);
+    const auto dy = normals(n * 8, 2), x = normals(n * kCols, 3);
+    std::vector<float> a(n * kCols), b(a), c(a), y(n * 8), z(y);
+    exact.matmul_transposed(dy.data(), n, a.data());
+    rounded.matmul_transposed(dy.data(), n, b.data());
+    mixed.matmul_transposed(dy.data(), n, c.data());
+    EXPECT_EQ(c, kernels::int16_is_faster() ? b : a) << name;
+    EXPECT_NE(a, b) << name << ": else nothing was rounded";
+    double off = 0, all = 0;
+    for (size_t i = 0; i < a.size(); ++i) {
+      off += (a[i] - b[i]) * (a[i] - b[i]);
+      all += a[i] * a[i];
+    }
+    EXPECT_LT(std::sqrt(off / all), 1e-3) << name;
+    rounded.matmul(x.data(), n, y.data());
+    mixed.matmul(x.data(), n, z.data());
+    EXPECT_EQ(y == z, format->int8 == nullptr && kernels::int16_is_faster()) << name;
+    y.resize(kernels::kFewRows * 8);
+    z.resize(y.size());
+    rounded.matmul(x.data(), kernels::kFewRows, y.data());
+    exact.matmul(x.data(), kernels::kFewRows, z.data());
+    EXPECT_EQ(y, z) << name << ": few rows are not rounded";
   }
 }
 

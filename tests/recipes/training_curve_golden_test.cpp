@@ -140,5 +140,20 @@ TEST_F(TrainingCurve, ForwardInIntegersFollowsTheExactOne) {
   EXPECT_EQ(curves["auto"] == integers, !bf16_is_native());
 }
 
+// Every product of a step in 16-bit integers, of an adapter on f32 weights and of all weights.
+TEST_F(TrainingCurve, ProductsInInt16FollowTheExactOnes) {
+  for (const std::string what : {"lora", "full"}) {
+    const Json golden = read_json_file(kGolden / (what + ".json"));
+    run_golden(golden, out_ / what, [](TuneOptions& options) { options.dtype = "int16"; });
+    const auto losses = losses_of(out_ / what);
+    const auto exact = golden["losses"].get<std::vector<double>>();
+    ASSERT_EQ(losses.size(), exact.size());
+    EXPECT_NE(losses, exact);
+    for (size_t i = 0; i < exact.size(); ++i) {
+      EXPECT_NEAR(losses[i], exact[i], 5e-4 * exact[i]) << what << " step " << i + 1;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace moxie::recipes

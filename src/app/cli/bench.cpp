@@ -31,6 +31,7 @@ Json limits_json() {
   const MachineLimits limits = measure_limits();
   Json found = {{"fma_gflops", limits.fma_gflops}, {"f32_product_gflops", limits.f32_gflops}};
   if (limits.bf16_gflops > 0) found["bf16_product_gflops"] = limits.bf16_gflops;
+  if (limits.int16_gflops > 0) found["int16_product_gflops"] = limits.int16_gflops;
   found["read_gigabytes_per_second"] = limits.gigabytes;
   return found;
 }

@@ -252,8 +252,9 @@ Json share_of(const Job& job, double speed, quant::Compute compute, const Machin
     return {{"limit_gigabytes_per_second", limits.gigabytes},
             {"share_of_limit", job.bytes * speed / 1e9 / limits.gigabytes}};
   }
-  const bool is_bf16 = compute == quant::Compute::kBF16 && limits.bf16_gflops > 0;
-  const double limit = is_bf16 ? limits.bf16_gflops : limits.f32_gflops;
+  double limit = limits.f32_gflops;
+  if (compute == quant::Compute::kBF16) limit = std::max(limit, limits.bf16_gflops);
+  if (compute == quant::Compute::kInt16) limit = std::max(limit, limits.int16_gflops);
   return {{"limit_gflops", limit}, {"share_of_limit", job.flops * speed / 1e9 / limit}};
 }
 
@@ -267,7 +268,7 @@ Json run_job(const BenchOptions& options) {
       options.what == "train" ? recipes::Purpose::kTraining : recipes::Purpose::kInference);
   Job job = run(model, options);
   if (job.bytes == 0 && multiplies_integers(*model.decoder))
-    job.formula += " in f32, which products of integers may pass";
+    job.formula += " of the other matrices, which products of 8-bit integers may pass";
   const double memory = static_cast<double>(peak_rss_bytes()) / (1 << 20);
   std::sort(job.seconds.begin(), job.seconds.end());
   const size_t middle = job.seconds.size() / 2;

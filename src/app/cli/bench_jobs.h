@@ -36,7 +36,8 @@ struct BenchOptions {
     v("recompute", recompute, "keep only each block's input while training");
     v("rounds", rounds, "times the job is measured", range(1, 1000));
     v("skip_limits", skip_limits, "the speed alone, not the machine's limits");
-    v("dtype", dtype, "arithmetic of the matrix products", one_of({"auto", "f32", "bf16", "int8"}));
+    v("dtype", dtype, "arithmetic of the matrix products",
+      one_of({"auto", "f32", "bf16", "int8", "int16"}));
   }
 };
 

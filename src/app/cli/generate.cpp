@@ -30,8 +30,10 @@ struct GenerateOptions {
     v("max_tokens", max_tokens, "longest answer", range(1, 1 << 20));
     v("stop", stop, "texts that end the answer");
     sampling.visit(v);
-    v("dtype", dtype, "what products compute in; auto is int8 on quantised weights, f32 is exact",
-      one_of({"auto", "f32", "bf16", "int8"}));
+    v("dtype", dtype,
+      "what products compute in; auto is int8 on quantised weights and the CPU's fastest "
+      "elsewhere; f32 is exact",
+      one_of({"auto", "f32", "bf16", "int8", "int16"}));
   }
 };
 

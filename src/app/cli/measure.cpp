@@ -57,9 +57,10 @@ double packed_gflops(Operands& with, kernels::PackedMatrix::Type type) {
   return kProductFlops / shortest_time(multiply) / 1e9;
 }
 
-double own_gflops(Operands& with) {
+double own_gflops(Operands& with, kernels::Arithmetic arithmetic) {
   const auto multiply = [&] {
-    kernels::gemm_nt(kRows, kDim, kDim, with.a.data(), with.b.data(), with.c.data());
+    kernels::gemm_nt(kRows, kDim, kDim, with.a.data(), with.b.data(), with.c.data(), false, 1,
+                     arithmetic);
   };
   return kProductFlops / shortest_time(multiply) / 1e9;
 }
@@ -101,8 +102,11 @@ MachineLimits measure_limits() {
   Operands operands;
   MachineLimits limits;
   limits.fma_gflops = fma_gflops();
-  limits.f32_gflops = std::max(own_gflops(operands), packed_gflops(operands, Type::kF32));
+  limits.f32_gflops = std::max(own_gflops(operands, kernels::Arithmetic::kF32),
+                               packed_gflops(operands, Type::kF32));
   if (bf16_is_native()) limits.bf16_gflops = packed_gflops(operands, Type::kBF16);
+  if (kernels::int16_is_faster())
+    limits.int16_gflops = own_gflops(operands, kernels::Arithmetic::kInt16);
   limits.gigabytes = read_gigabytes();
   return limits;
 }

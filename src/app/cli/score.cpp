@@ -27,8 +27,10 @@ struct ScoreOptions {
     v("data", data, "a data file: the loss over what training would learn of each example");
     v("format", format, "shape of the data; detected when empty");
     v("logits", logits, "write the logits, f32 [tokens, vocab], to this safetensors file");
-    v("dtype", dtype, "what products compute in; auto is int8 on quantised weights, f32 is exact",
-      one_of({"auto", "f32", "bf16", "int8"}));
+    v("dtype", dtype,
+      "what products compute in; auto is int8 on quantised weights and the CPU's fastest "
+      "elsewhere; f32 is exact",
+      one_of({"auto", "f32", "bf16", "int8", "int16"}));
   }
 };
 
