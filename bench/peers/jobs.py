@@ -47,7 +47,7 @@ def training(smol, ragged):
         yield Job(f"train-{batch}x{tokens}-f32", f"LoRA {batch} x {tokens}, f32",
                   moxie("f32", *lora, *shape, "--dtype", "f32"),
                   torch_side(smol, [tokens] * batch, batch=batch), target)
-        yield Job(f"train-{batch}x{tokens}-int8", f"LoRA {batch} x {tokens}, forward in integers",
+        yield Job(f"train-{batch}x{tokens}-int8", f"LoRA {batch} x {tokens}, in integers",
                   moxie("int8", *lora, *shape, "--dtype", "int8"),
                   torch_side(smol, [tokens] * batch, batch=batch), 4.5)
         yield Job(f"train-{batch}x{tokens}-bf16", f"LoRA {batch} x {tokens}, bf16",

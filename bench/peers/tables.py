@@ -21,9 +21,9 @@ def share(record, limits):
     if "gigabytes_per_second" in facts and not record["title"].startswith("decoding 16"):
         return f"{100 * facts['gigabytes_per_second'] / limits['read_gigabytes_per_second']:.0f}% of reading"
     if "gflops" in facts:
-        bf16 = limits.get("bf16_product_gflops", 0)
-        limit = bf16 if bf16 and record["ours"] in ("auto", "bf16") else limits["f32_product_gflops"]
-        return f"{100 * facts['gflops'] / limit:.0f}% of {'bf16' if limit == bf16 else 'f32'} products"
+        kinds = ["f32"] if record["ours"] == "f32" else ["bf16", "int16", "f32"]
+        kind = next(kind for kind in kinds if f"{kind}_product_gflops" in limits)
+        return f"{100 * facts['gflops'] / limits[kind + '_product_gflops']:.0f}% of {kind} products"
     return ""
 
 
@@ -46,6 +46,8 @@ def describe(kept):
              f"| large f32 product | {limits['f32_product_gflops']:.0f} GFLOP/s |"]
     if "bf16_product_gflops" in limits:
         lines.append(f"| large bf16 product, packed | {limits['bf16_product_gflops']:.0f} GFLOP/s |")
+    if "int16_product_gflops" in limits:
+        lines.append(f"| large product in 16-bit integers | {limits['int16_product_gflops']:.0f} GFLOP/s |")
     lines += [f"| reading memory, all threads | {limits['read_gigabytes_per_second']:.1f} GB/s |", ""]
     peers = sorted({record["their_facts"]["peer"] for record in kept["jobs"].values()} - {"Moxie"})
     lines += ["Peers: " + "; ".join(peers) + ".", ""]
