@@ -1,5 +1,4 @@
 #include <cmath>
-#include <memory>
 #include <vector>
 
 #include "kernels/attention.h"
@@ -197,9 +196,9 @@ void run_unit(const Pass<T>& pass, const Unit<T>& unit) {
 
 template <class T>
 struct Plan {
-  std::vector<Unit<T>> units;   // sequence by sequence
-  std::vector<size_t> first;    // of each sequence, and an end
-  std::unique_ptr<T[]> memory;  // of their sums
+  std::vector<Unit<T>> units;  // sequence by sequence
+  std::vector<size_t> first;   // of each sequence, and an end
+  Memory<T> memory;            // of their sums
 };
 
 template <class T>
@@ -232,7 +231,7 @@ Plan<T> plan_units(const AttentionShape<T>& shape,
   const int64_t d = shape.head_dim;
   int64_t all = 0;
   for (const Unit<T>& unit : plan.units) all += unit.keys.end - unit.keys.begin;
-  plan.memory = std::make_unique_for_overwrite<T[]>(static_cast<size_t>(2 * d * all));
+  plan.memory = TileOps<T>::shared(2 * d * all);
   T* free = plan.memory.get();
   for (Unit<T>& unit : plan.units) {
     const int64_t size = d * (unit.keys.end - unit.keys.begin);

@@ -18,7 +18,8 @@ struct KeyRange {
 
 template <class T>
 KeyRange visible_keys(const AttentionShape<T>& shape, int64_t position, int64_t kv_len) {
-  const int64_t end = shape.is_causal ? std::min(kv_len, position + 1) : kv_len;
+  const int64_t seen = std::max<int64_t>(0, position + 1);  // a query may stand before all keys
+  const int64_t end = shape.is_causal ? std::min(kv_len, seen) : kv_len;
   const int64_t begin = shape.window > 0 ? std::max<int64_t>(0, position - shape.window + 1) : 0;
   return {std::min(begin, end), end};
 }
