@@ -7,6 +7,7 @@
 #include "kernels/attention_tiles.h"
 #include "kernels/rowwise.h"
 #include "kernels/tile_ops.h"
+#include "tensor/tensor.h"
 
 namespace moxie::kernels {
 namespace {
@@ -191,16 +192,17 @@ PackedKeys<T> keys_of(const AttentionShape<T>& shape, const AttentionSequence<T>
 
 // Packs every tile of every key head, each on one thread.
 template <class T>
-Memory<T> pack(const AttentionShape<T>& shape, std::vector<PackedKeys<T>>& list) {
+Tensor pack(const AttentionShape<T>& shape, std::vector<PackedKeys<T>>& list) {
   struct Job {
     const PackedKeys<T>* keys;
     int64_t kv_head, index;
     int64_t cost = 1;
   };
+  if (list.empty()) return {};
   int64_t size = 0;
   for (const auto& keys : list) size += shape.kv_heads * keys.tiles() * keys.tile_size();
-  Memory<T> memory = TileOps<T>::shared(size);
-  T* free = memory.get();
+  Tensor memory = Tensor::empty({size}, DTypeOf<T>::value);
+  T* free = memory.data<T>();
   std::vector<Job> jobs;
   for (auto& keys : list) {
     keys.memory = free;
@@ -236,7 +238,7 @@ void attention_forward(const AttentionShape<T>& shape,
       keys.push_back(keys_of(shape, s));
     }
   }
-  const Memory<T> memory = pack(shape, keys);
+  const Tensor memory = pack(shape, keys);
   std::vector<Unit<T>> units;
   for (const auto& own : keys) {
     for (int64_t begin = 0; begin < own.sequence->q_len; begin += kQueryTile) {

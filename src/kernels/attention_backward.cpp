@@ -5,6 +5,7 @@
 #include "kernels/attention_tiles.h"
 #include "kernels/rowwise.h"
 #include "kernels/tile_ops.h"
+#include "tensor/tensor.h"
 
 // dv_j = sum_i p_ij do_i;   ds_ij = p_ij (do_i . v_j - do_i . out_i) cap'(s_ij) scale
 // dq_i = sum_j ds_ij k_j;   dk_j = sum_i ds_ij q_i;   dsink_h = -sum_i exp(sink_h - lse_i) do_i .
@@ -198,7 +199,7 @@ template <class T>
 struct Plan {
   std::vector<Unit<T>> units;  // sequence by sequence
   std::vector<size_t> first;   // of each sequence, and an end
-  Memory<T> memory;            // of their sums
+  Tensor memory;               // of their sums
 };
 
 template <class T>
@@ -231,8 +232,8 @@ Plan<T> plan_units(const AttentionShape<T>& shape,
   const int64_t d = shape.head_dim;
   int64_t all = 0;
   for (const Unit<T>& unit : plan.units) all += unit.keys.end - unit.keys.begin;
-  plan.memory = TileOps<T>::shared(2 * d * all);
-  T* free = plan.memory.get();
+  plan.memory = Tensor::empty({2 * d * all}, DTypeOf<T>::value);
+  T* free = plan.memory.template data<T>();
   for (Unit<T>& unit : plan.units) {
     const int64_t size = d * (unit.keys.end - unit.keys.begin);
     unit.dk = free;

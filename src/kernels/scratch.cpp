@@ -1,5 +1,6 @@
 #include "kernels/scratch.h"
 
+#include <memory>
 #include <new>
 
 namespace moxie::kernels {
@@ -7,21 +8,16 @@ namespace {
 
 constexpr std::align_val_t kAlignment{64};
 
+struct Release {
+  void operator()(float* memory) const { ::operator delete(memory, kAlignment); }
+};
+
 struct Slot {
-  std::unique_ptr<float, FreeAligned> memory;
+  std::unique_ptr<float, Release> memory;
   size_t size = 0;
 };
 
 }  // namespace
-
-void FreeAligned::operator()(void* memory) const {
-  ::operator delete(memory, kAlignment);
-}
-
-std::unique_ptr<float, FreeAligned> aligned_floats(size_t count) {
-  return std::unique_ptr<float, FreeAligned>(
-      static_cast<float*>(::operator new(count * sizeof(float), kAlignment)));
-}
 
 float* scratch(Scratch slot, size_t floats) {
   thread_local Slot slots[static_cast<size_t>(Scratch::kCount)];
@@ -29,7 +25,7 @@ float* scratch(Scratch slot, size_t floats) {
   if (floats > mine.size) {
     mine.memory.reset();
     mine.size = 0;
-    mine.memory = aligned_floats(floats);
+    mine.memory.reset(static_cast<float*>(::operator new(floats * sizeof(float), kAlignment)));
     mine.size = floats;
   }
   return mine.memory.get();

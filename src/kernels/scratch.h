@@ -2,7 +2,6 @@
 // Memory a thread keeps between calls for packed operands: 64-byte aligned, grown on demand, never
 // shared. Each use has a slot of its own, so nested kernels do not overwrite each other's.
 #include <cstddef>
-#include <memory>
 
 namespace moxie::kernels {
 
@@ -10,11 +9,5 @@ enum class Scratch { kRows, kPanels, kStrips, kTiles, kInt8Rows, kInt8Panels, kC
 
 // At least `floats` floats; the contents are unspecified, and lost at the slot's next call.
 float* scratch(Scratch slot, size_t floats);
-
-// Memory of one call that several threads share, aligned alike.
-struct FreeAligned {
-  void operator()(void* memory) const;
-};
-std::unique_ptr<float, FreeAligned> aligned_floats(size_t count);
 
 }  // namespace moxie::kernels

@@ -4,7 +4,6 @@
 // A packed operand B[k, n] is panels of width() columns, each [k, width()], zero padded.
 #include <algorithm>
 #include <cstdint>
-#include <memory>
 
 #include "kernels/micro.h"
 #include "kernels/scratch.h"
@@ -13,10 +12,6 @@ namespace moxie::kernels {
 
 template <class T>
 struct TileOps;
-
-// Of one call, for all its threads.
-template <class T>
-using Memory = std::unique_ptr<T, FreeAligned>;
 
 template <>
 struct TileOps<float> {
@@ -36,7 +31,6 @@ struct TileOps<float> {
   static float* memory(Scratch slot, int64_t count) {
     return scratch(slot, static_cast<size_t>(count));
   }
-  static Memory<float> shared(int64_t count) { return aligned_floats(static_cast<size_t>(count)); }
 };
 
 template <>
@@ -69,10 +63,6 @@ struct TileOps<double> {
   }
   static double* memory(Scratch slot, int64_t count) {
     return reinterpret_cast<double*>(scratch(slot, static_cast<size_t>(2 * count)));
-  }
-  static Memory<double> shared(int64_t count) {
-    return Memory<double>(
-        reinterpret_cast<double*>(aligned_floats(static_cast<size_t>(2 * count)).release()));
   }
 };
 
