@@ -307,16 +307,17 @@ void attention_backward(const AttentionShape<T>& shape,
                      lse + row * shape.heads, delta.data() + row * shape.heads, stride, kv_stride},
              unit);
   });
-  for (size_t i = 0; i < sequences.size(); ++i) {
-    const auto own = std::span<const Unit<T>>(plan.units)
-                         .subspan(plan.first[i], plan.first[i + 1] - plan.first[i]);
-    parallel_for(sequences[i].kv_len, 64, [&](int64_t begin, int64_t end) {
-      for (int64_t j = begin; j < end; ++j) {
-        const int64_t at = (kv_begin[i] + j) * kv_stride;
-        sum_units(shape, own, j, gradients.dk + at, gradients.dv + at);
+  parallel_for(kv_rows, 64, [&](int64_t begin, int64_t end) {
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      const auto own = std::span<const Unit<T>>(plan.units)
+                           .subspan(plan.first[i], plan.first[i + 1] - plan.first[i]);
+      const int64_t last = std::min(end, kv_begin[i] + sequences[i].kv_len);
+      for (int64_t row = std::max(begin, kv_begin[i]); row < last; ++row) {
+        sum_units(shape, own, row - kv_begin[i], gradients.dk + row * kv_stride,
+                  gradients.dv + row * kv_stride);
       }
-    });
-  }
+    }
+  });
   if (gradients.dsinks != nullptr) {
     sink_gradients(shape, sequences, lse, delta, gradients.dsinks);
   }
