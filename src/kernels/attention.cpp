@@ -7,9 +7,15 @@
 #include "kernels/attention_tiles.h"
 #include "kernels/rowwise.h"
 #include "kernels/tile_ops.h"
+#include "tensor/tensor.h"
 
 namespace moxie::kernels {
 namespace {
+
+constexpr int64_t kQueryTile = 96;
+constexpr int64_t kMostKeys = 192;            // of a tile
+constexpr int64_t kTileElements = 12 * 1024;  // of its keys; with as many of its values part of L2
+constexpr int64_t kMostRows = 16;             // of a register tile
 
 // Up to kQueryTile rows of q of one head, at consecutive positions.
 template <class T>
@@ -21,43 +27,88 @@ struct QueryBlock {
   int64_t position;  // of the first row
   T* lse;
   int64_t lse_stride;
-  const T* sink;  // or null
+  const T* sink;    // or null
+  T *most, *total;  // of each row so far: the largest score, the exponentials' sum above it
 };
 
-// Scores of a tile of keys become weights; the rows of `out` so far are rescaled to the new
-// maximum.
+// Keys [begin, end) of a key head, packed: columns of d, and rows of values.
 template <class T>
-void soften(const AttentionShape<T>& shape, const QueryBlock<T>& block, int64_t kv_len, int64_t j0,
-            int64_t j1, T* scores, T* most, T* total) {
-  const auto& rows = row_kernels<T>();
-  for (int64_t i = 0; i < block.count; ++i) {
-    T* s = scores + i * kKeyTile;
-    const KeyRange keys = visible_keys(shape, block.position + i, kv_len);
-    const int64_t begin = std::clamp(keys.begin - j0, int64_t{0}, j1 - j0);
-    const int64_t end = std::clamp(keys.end - j0, begin, j1 - j0);
-    std::fill(s, s + begin, T{0});
-    std::fill(s + end, s + (j1 - j0), T{0});
-    if (begin == end) continue;
-    if (shape.softcap > 0) rows.softcap(s + begin, shape.softcap, s + begin, end - begin);
-    const T top = std::max(most[i], rows.max(s + begin, end - begin));
-    const T sum = rows.exp_sum(s + begin, top, s + begin, end - begin);
-    const T shrink = std::exp(most[i] - top);  // 0 for the row's first keys
-    total[i] = total[i] * shrink + sum;
-    most[i] = top;
-    if (shrink != T{1}) rows.scale(shrink, block.out + i * block.stride, shape.head_dim);
+struct KeyTile {
+  int64_t begin, end;
+  T *keys, *values;
+};
+
+// The key heads of a sequence, packed in tiles, each for all the queries that see it.
+template <class T>
+struct PackedKeys {
+  const AttentionSequence<T>* sequence;
+  KeyRange seen;  // by any query
+  int64_t step;   // keys of a tile
+  int64_t d;
+  T* memory = nullptr;
+
+  int64_t tiles() const { return (seen.end - seen.begin + step - 1) / step; }
+  int64_t tile_size() const { return packed_size<T>(d, step) + packed_size<T>(step, d); }
+  KeyTile<T> tile(int64_t kv_head, int64_t index) const {
+    T* keys = memory + (kv_head * tiles() + index) * tile_size();
+    const int64_t begin = seen.begin + index * step;
+    return {begin, std::min(seen.end, begin + step), keys, keys + packed_size<T>(d, step)};
   }
+};
+
+// Scores of keys that a row of the strip does not see become -infinity, those of others capped.
+template <class T>
+void mask(const AttentionShape<T>& shape, KeyRange keys, int64_t from, int64_t to, T* scores) {
+  constexpr T kNever = -std::numeric_limits<T>::infinity();
+  if (shape.softcap > 0) {
+    T* s = scores + keys.begin;
+    row_kernels<T>().softcap(s, shape.softcap, s, keys.end - keys.begin);
+  }
+  std::fill(scores + from, scores + keys.begin, kNever);
+  std::fill(scores + keys.end, scores + to, kNever);
+}
+
+// Rows [i, i + count) of a block, which a register tile holds, against a tile of keys.
+template <class T>
+void attend(const AttentionShape<T>& shape, int64_t kv_len, const QueryBlock<T>& block, int64_t i,
+            int64_t count, const KeyTile<T>& tile, T* scores) {
+  const int64_t d = shape.head_dim;
+  const int64_t width = TileOps<T>::width();
+  const auto seen_by = [&](int64_t first, int64_t last) {
+    return visible_in(shape, block.position + first, block.position + last, kv_len, tile.begin,
+                      tile.end);
+  };
+  const KeyRange seen = seen_by(i, i + count - 1);
+  if (seen.begin == seen.end) return;
+  const int64_t from = seen.begin / width * width;  // whole panels: scores hold their padding
+  const int64_t to = (seen.end + width - 1) / width * width;
+  T* out = block.out + i * block.stride;
+  multiply(count, to - from, d, block.q + i * block.stride, block.stride, int64_t{1},
+           tile.keys + from * d, width * d, scores + from, kMostKeys, shape.scale, false);
+  for (int64_t r = 0; r < count; ++r) {
+    mask(shape, seen_by(i + r, i + r), from, to, scores + r * kMostKeys);
+  }
+  T shrink[kMostRows];
+  const auto& rows = row_kernels<T>();
+  rows.soften(scores + from, kMostKeys, count, to - from, block.most + i, block.total + i, shrink);
+  for (int64_t r = 0; r < count; ++r) {
+    if (shrink[r] != T{1}) rows.scale(shrink[r], out + r * block.stride, d);
+  }
+  multiply(count, d, seen.end - seen.begin, scores + seen.begin, kMostKeys, int64_t{1},
+           tile.values + seen.begin * width, (tile.end - tile.begin) * width, out, block.stride,
+           T{1}, true);
 }
 
 template <class T>
-void finish(const QueryBlock<T>& block, int64_t head_dim, const T* most, const T* total) {
+void finish(const QueryBlock<T>& block, int64_t head_dim) {
   const auto& rows = row_kernels<T>();
   for (int64_t i = 0; i < block.count; ++i) {
-    T top = most[i];
-    T sum = total[i];
+    T top = block.most[i];
+    T sum = block.total[i];
     T shrink = 1;
     if (block.sink != nullptr) {
       top = std::max(top, *block.sink);
-      shrink = std::exp(most[i] - top);
+      shrink = std::exp(block.most[i] - top);
       sum = sum * shrink + std::exp(*block.sink - top);
     }
     block.lse[i * block.lse_stride] = top + std::log(sum);
@@ -65,75 +116,111 @@ void finish(const QueryBlock<T>& block, int64_t head_dim, const T* most, const T
   }
 }
 
-// The blocks of one key head over one tile of queries: each tile of keys is packed once for all.
+// Queries [begin, begin + count) of a sequence and the query heads of one key head.
 template <class T>
-void run_blocks(const AttentionShape<T>& shape, const AttentionSequence<T>& s, int64_t kv_head,
-                const std::vector<QueryBlock<T>>& blocks) {
-  const int64_t d = shape.head_dim;
-  const int64_t stride = shape.kv_heads * d;
-  const T* keys = s.k + kv_head * d;
-  const T* values = s.v + kv_head * d;
-  const int64_t key_floats = packed_size<T>(d, kKeyTile);
-  const int64_t value_floats = packed_size<T>(kKeyTile, d);
-  const auto states = static_cast<int64_t>(blocks.size()) * kQueryTile;
-  T* packed_keys = TileOps<T>::memory(
-      Scratch::kTiles, key_floats + value_floats + kQueryTile * kKeyTile + 2 * states);
-  T* packed_values = packed_keys + key_floats;
-  T* scores = packed_values + value_floats;
-  T* most = scores + kQueryTile * kKeyTile;
-  T* total = most + states;
-  std::fill_n(most, states, -std::numeric_limits<T>::infinity());
-  std::fill_n(total, states, T{0});
+struct Unit {
+  const PackedKeys<T>* keys;
+  int64_t kv_head, begin, count;
+  int64_t cost;  // pairs of a query and a key
+};
 
-  const QueryBlock<T>& first = blocks.front();
-  const int64_t last_position = first.position + first.count - 1;
-  const int64_t begin = visible_keys(shape, first.position, s.kv_len).begin;
-  const int64_t end = visible_keys(shape, last_position, s.kv_len).end;
-  for (const auto& block : blocks) {
-    for (int64_t i = 0; i < block.count; ++i) std::fill_n(block.out + i * block.stride, d, T{0});
-  }
-  for (int64_t j0 = begin; j0 < end; j0 += kKeyTile) {
-    const int64_t j1 = std::min(end, j0 + kKeyTile);
-    pack_transposed(d, j1 - j0, keys + j0 * stride, stride, packed_keys);
-    pack_rows(j1 - j0, d, values + j0 * stride, stride, packed_values);
-    for (size_t b = 0; b < blocks.size(); ++b) {
-      const auto& block = blocks[b];
-      const auto state = static_cast<int64_t>(b) * kQueryTile;
-      multiply(block.count, j1 - j0, d, block.q, block.stride, int64_t{1}, packed_keys, scores,
-               kKeyTile, shape.scale, false);
-      soften(shape, block, s.kv_len, j0, j1, scores, most + state, total + state);
-      multiply(block.count, d, j1 - j0, scores, kKeyTile, int64_t{1}, packed_values, block.out,
-               block.stride, T{1}, true);
-    }
-  }
-  for (size_t b = 0; b < blocks.size(); ++b) {
-    const auto state = static_cast<int64_t>(b) * kQueryTile;
-    finish(blocks[b], d, most + state, total + state);
-  }
+template <class T>
+Unit<T> unit_of(const AttentionShape<T>& shape, const PackedKeys<T>& keys, int64_t kv_head,
+                int64_t begin) {
+  const auto& s = *keys.sequence;
+  const int64_t count = std::min(kQueryTile, s.q_len - begin);
+  const KeyRange half = visible_keys(shape, s.kv_len - s.q_len + begin + count / 2, s.kv_len);
+  return {&keys, kv_head, begin, count, count * (half.end - half.begin)};
 }
 
 template <class T>
-struct Unit {
-  const AttentionSequence<T>* sequence;
-  int64_t kv_head, begin, count;  // queries [begin, begin + count) of the sequence
-};
+std::vector<QueryBlock<T>> blocks_of(const AttentionShape<T>& shape, const Unit<T>& unit,
+                                     const T* q, T* out, T* lse, T* states) {
+  const int64_t d = shape.head_dim;
+  const int64_t group = shape.heads / shape.kv_heads;
+  const AttentionSequence<T>& s = *unit.keys->sequence;
+  const int64_t row = s.q_begin + unit.begin;
+  const int64_t position = s.kv_len - s.q_len + unit.begin;
+  std::vector<QueryBlock<T>> blocks;
+  for (int64_t h = unit.kv_head * group; h < (unit.kv_head + 1) * group; ++h) {
+    const int64_t at = (row * shape.heads + h) * d;
+    blocks.push_back({q + at, out + at, shape.heads * d, unit.count, position,
+                      lse + row * shape.heads + h, shape.heads,
+                      shape.sinks == nullptr ? nullptr : shape.sinks + h, states,
+                      states + kQueryTile});
+    states += 2 * kQueryTile;
+  }
+  return blocks;
+}
 
 template <class T>
 void run_unit(const AttentionShape<T>& shape, const Unit<T>& unit, const T* q, T* out, T* lse) {
   const int64_t d = shape.head_dim;
-  const int64_t group = shape.heads / shape.kv_heads;
-  const int64_t head = unit.kv_head * group;
-  const AttentionSequence<T>& s = *unit.sequence;
-  const int64_t row = s.q_begin + unit.begin;
-  const int64_t position = s.kv_len - s.q_len + unit.begin;
-  std::vector<QueryBlock<T>> blocks;
-  for (int64_t h = head; h < head + group; ++h) {
-    const int64_t at = (row * shape.heads + h) * d;
-    blocks.push_back({q + at, out + at, shape.heads * d, unit.count, position,
-                      lse + row * shape.heads + h, shape.heads,
-                      shape.sinks == nullptr ? nullptr : shape.sinks + h});
+  const PackedKeys<T>& keys = *unit.keys;
+  const int64_t kv_len = keys.sequence->kv_len;
+  T* scores = TileOps<T>::memory(
+      Scratch::kTiles, kMostRows * kMostKeys + shape.heads / shape.kv_heads * 2 * kQueryTile);
+  const auto blocks = blocks_of(shape, unit, q, out, lse, scores + kMostRows * kMostKeys);
+  for (const auto& block : blocks) {
+    std::fill_n(block.most, block.count, -std::numeric_limits<T>::infinity());
+    std::fill_n(block.total, block.count, T{0});
+    for (int64_t i = 0; i < block.count; ++i) std::fill_n(block.out + i * block.stride, d, T{0});
   }
-  run_blocks(shape, s, unit.kv_head, blocks);
+  for (int64_t index = 0; index < keys.tiles(); ++index) {
+    const KeyTile<T> tile = keys.tile(unit.kv_head, index);
+    const int64_t position = blocks[0].position;
+    const KeyRange seen =
+        visible_in(shape, position, position + unit.count - 1, kv_len, tile.begin, tile.end);
+    if (seen.begin == seen.end) continue;
+    for (const auto& block : blocks) {
+      for_strips<T>(block.count, [&](int64_t i, int64_t count) {
+        attend(shape, kv_len, block, i, count, tile, scores);
+      });
+    }
+  }
+  for (const auto& block : blocks) finish(block, d);
+}
+
+template <class T>
+PackedKeys<T> keys_of(const AttentionShape<T>& shape, const AttentionSequence<T>& s) {
+  const int64_t d = shape.head_dim;
+  const int64_t begin = visible_keys(shape, s.kv_len - s.q_len, s.kv_len).begin;
+  const int64_t end = visible_keys(shape, s.kv_len - 1, s.kv_len).end;
+  const int64_t step = std::clamp(kTileElements / d / 32 * 32, int64_t{64}, kMostKeys);
+  return {&s, {begin, end}, step, d};
+}
+
+// Packs every tile of every key head, each on one thread.
+template <class T>
+Tensor pack(const AttentionShape<T>& shape, std::vector<PackedKeys<T>>& list) {
+  struct Job {
+    const PackedKeys<T>* keys;
+    int64_t kv_head, index;
+    int64_t cost = 1;
+  };
+  if (list.empty()) return {};
+  int64_t size = 0;
+  for (const auto& keys : list) size += shape.kv_heads * keys.tiles() * keys.tile_size();
+  Tensor memory = Tensor::empty({size}, DTypeOf<T>::value);
+  T* free = memory.data<T>();
+  std::vector<Job> jobs;
+  for (auto& keys : list) {
+    keys.memory = free;
+    free += shape.kv_heads * keys.tiles() * keys.tile_size();
+    for (int64_t at = 0; at < shape.kv_heads * keys.tiles(); ++at) {
+      jobs.push_back({&keys, at / keys.tiles(), at % keys.tiles()});
+    }
+  }
+  const int64_t d = shape.head_dim;
+  const int64_t stride = shape.kv_heads * d;
+  deal<Job>(jobs, [&](const Job& job) {
+    const KeyTile<T> tile = job.keys->tile(job.kv_head, job.index);
+    const int64_t count = tile.end - tile.begin;
+    const int64_t at = tile.begin * stride + job.kv_head * d;
+    pack_transposed(d, count, job.keys->sequence->k + at, stride, tile.keys);
+    pack_rows(count, d, job.keys->sequence->v + at, stride, tile.values);
+  });
+  return memory;
 }
 
 }  // namespace
@@ -142,21 +229,23 @@ template <class T>
 void attention_forward(const AttentionShape<T>& shape,
                        std::span<const AttentionSequence<T>> sequences, const T* q, T* out,
                        T* lse) {
-  std::vector<Unit<T>> units;
+  std::vector<PackedKeys<T>> keys;
   std::vector<const AttentionSequence<T>*> singles;
   for (const auto& s : sequences) {
     if (s.q_len == 1 && s.kv_len > 0) {
       singles.push_back(&s);
-      continue;
-    }
-    for (int64_t begin = 0; begin < s.q_len; begin += kQueryTile) {
-      for (int64_t h = 0; h < shape.kv_heads; ++h) {
-        units.push_back({&s, h, begin, std::min(kQueryTile, s.q_len - begin)});
-      }
+    } else {
+      keys.push_back(keys_of(shape, s));
     }
   }
-  deal(static_cast<int64_t>(units.size()),
-       [&](int64_t unit) { run_unit(shape, units[static_cast<size_t>(unit)], q, out, lse); });
+  const Tensor memory = pack(shape, keys);
+  std::vector<Unit<T>> units;
+  for (const auto& own : keys) {
+    for (int64_t begin = 0; begin < own.sequence->q_len; begin += kQueryTile) {
+      for (int64_t h = 0; h < shape.kv_heads; ++h) units.push_back(unit_of(shape, own, h, begin));
+    }
+  }
+  deal<Unit<T>>(units, [&](const Unit<T>& unit) { run_unit(shape, unit, q, out, lse); });
   attend_single<T>(shape, singles, q, out, lse);
 }
 

@@ -1,11 +1,11 @@
 #include <cmath>
-#include <memory>
 #include <vector>
 
 #include "kernels/attention.h"
 #include "kernels/attention_tiles.h"
 #include "kernels/rowwise.h"
 #include "kernels/tile_ops.h"
+#include "tensor/tensor.h"
 
 // dv_j = sum_i p_ij do_i;   ds_ij = p_ij (do_i . v_j - do_i . out_i) cap'(s_ij) scale
 // dq_i = sum_j ds_ij k_j;   dk_j = sum_i ds_ij q_i;   dsink_h = -sum_i exp(sink_h - lse_i) do_i .
@@ -13,15 +13,17 @@
 namespace moxie::kernels {
 namespace {
 
-constexpr int64_t kLeastSegment = 512;  // queries: a shorter sequence is not cut
-constexpr int64_t kMostSegments = 4;    // of a sequence: each has sums of its own for dk and dv
+constexpr int64_t kQueryTile = 96;
+constexpr int64_t kKeyTile = 96;
+constexpr int64_t kMostSegments = 8;  // of a sequence: each has sums of its own for dk and dv
 
-// Queries [begin, end) of one head of a sequence, and the keys that they see.
+// Queries [begin, end) of the heads of one key head of a sequence, and the keys that they see.
 template <class T>
 struct Unit {
   size_t sequence;
-  int64_t head, begin, end;
+  int64_t kv_head, begin, end;
   KeyRange keys;
+  int64_t cost;     // pairs of a query and a key
   T* dk = nullptr;  // its share of the sums, [keys, head_dim]
   T* dv = nullptr;
 };
@@ -41,17 +43,20 @@ struct Pass {
   int64_t position(int64_t i) const { return s.kv_len - s.q_len + i; }
 };
 
+// What a unit packs: once a tile of keys its columns of k and v and its rows of k, and once for all
+// tiles the rows of its queries' q and dout, tile by tile; p and ds of one tile of both.
 template <class T>
 struct Buffers {
-  T *keys, *key_rows, *values, *queries, *douts, *p, *ds, *raw;
+  T *keys, *values, *key_rows, *queries, *douts, *p, *ds;
 };
 
 template <class T>
-Buffers<T> buffers_for(int64_t d) {
+Buffers<T> buffers_for(int64_t d, int64_t queries) {
   const int64_t across = packed_size<T>(d, kKeyTile);
   const int64_t along = packed_size<T>(kKeyTile, d);
+  const int64_t rows = packed_size<T>(queries, d);
   const int64_t tile = kQueryTile * kKeyTile;
-  T* memory = TileOps<T>::memory(Scratch::kTiles, 2 * across + 3 * along + 3 * tile);
+  T* memory = TileOps<T>::memory(Scratch::kTiles, 2 * across + along + 2 * rows + 2 * tile);
   Buffers<T> buffers{};
   const auto take = [&](T*& part, int64_t size) {
     part = memory;
@@ -60,44 +65,98 @@ Buffers<T> buffers_for(int64_t d) {
   take(buffers.keys, across);
   take(buffers.values, across);
   take(buffers.key_rows, along);
-  take(buffers.queries, along);
-  take(buffers.douts, along);
+  take(buffers.queries, rows);
+  take(buffers.douts, rows);
   take(buffers.p, tile);
   take(buffers.ds, tile);
-  take(buffers.raw, tile);
   return buffers;
 }
 
-// p and ds of queries [i0, i1) of a head against keys [j0, j1); 0 where a key is not visible.
+// A tile: queries [i0, i1) of a head against keys [j0, j1), their q and dout packed by rows, and
+// the sums that it adds to.
 template <class T>
-void tile_gradients(const Pass<T>& pass, int64_t head, int64_t i0, int64_t i1, int64_t j0,
-                    int64_t j1, const Buffers<T>& b) {
-  const auto& rows = row_kernels<T>();
+struct Tile {
+  int64_t head, i0, i1, j0, j1;
+  const T *queries, *douts;
+  T *dk, *dv;  // of key j0
+
+  int64_t keys() const { return j1 - j0; }
+};
+
+// p and ds of queries [i, i + count), which a register tile holds, 0 where a key is not visible;
+// and what they add to dq.
+template <class T>
+void query_gradients(const Pass<T>& pass, const Tile<T>& tile, int64_t i, int64_t count,
+                     const Buffers<T>& b) {
   const auto& shape = pass.shape;
   const int64_t d = shape.head_dim;
-  multiply(i1 - i0, j1 - j0, d, pass.q + i0 * pass.stride + head * d, pass.stride, int64_t{1},
-           b.keys, b.p, kKeyTile, shape.scale, false);
-  multiply(i1 - i0, j1 - j0, d, pass.dout + i0 * pass.stride + head * d, pass.stride, int64_t{1},
-           b.values, b.ds, kKeyTile, T{1}, false);
-  for (int64_t i = i0; i < i1; ++i) {
-    T* p = b.p + (i - i0) * kKeyTile;
-    T* ds = b.ds + (i - i0) * kKeyTile;
-    const KeyRange keys = visible_keys(shape, pass.position(i), pass.s.kv_len);
-    const int64_t begin = std::clamp(keys.begin - j0, int64_t{0}, j1 - j0);
-    const int64_t end = std::clamp(keys.end - j0, begin, j1 - j0);
-    for (T* row : {p, ds}) {
-      std::fill(row, row + begin, T{0});
-      std::fill(row + end, row + (j1 - j0), T{0});
+  const int64_t width = TileOps<T>::width();
+  const auto seen_by = [&](int64_t first, int64_t last) {
+    return visible_in(shape, pass.position(first), pass.position(last), pass.s.kv_len, tile.j0,
+                      tile.j1);
+  };
+  T* p = b.p + (i - tile.i0) * kKeyTile;
+  T* ds = b.ds + (i - tile.i0) * kKeyTile;
+  const int64_t at = i * pass.stride + tile.head * d;
+  const KeyRange seen = seen_by(i, i + count - 1);
+  const int64_t from = seen.begin / width * width;  // whole panels: p and ds hold their padding
+  const int64_t columns = (seen.end - from + width - 1) / width * width;
+  multiply(count, columns, d, pass.q + at, pass.stride, int64_t{1}, b.keys + from * d, width * d,
+           p + from, kKeyTile, shape.scale, false);
+  multiply(count, columns, d, pass.dout + at, pass.stride, int64_t{1}, b.values + from * d,
+           width * d, ds + from, kKeyTile, T{1}, false);
+  for (int64_t r = 0; r < count; ++r) {
+    const KeyRange keys = seen_by(i + r, i + r);
+    const int64_t row = (i + r) * shape.heads + tile.head;
+    T* p_row = p + r * kKeyTile;
+    T* ds_row = ds + r * kKeyTile;
+    for (T* own : {p_row, ds_row}) {
+      std::fill(own, own + keys.begin, T{0});
+      std::fill(own + keys.end, own + tile.keys(), T{0});
     }
-    if (begin == end) continue;
-    T* capped = p;
-    if (shape.softcap > 0) {
-      capped = b.raw + (i - i0) * kKeyTile;
-      rows.softcap(p + begin, shape.softcap, capped + begin, end - begin);
+    row_kernels<T>().score_gradient(pass.lse[row], pass.delta[row], shape.softcap,
+                                    p_row + keys.begin, ds_row + keys.begin, keys.end - keys.begin);
+  }
+  multiply(count, d, seen.end - seen.begin, ds + seen.begin, kKeyTile, int64_t{1},
+           b.key_rows + seen.begin * width, width * tile.keys(), pass.dq + at, pass.stride,
+           shape.scale, true);
+}
+
+// What a tile adds to dk and dv of keys [j, j + count), which a register tile holds, counted from
+// j0: only queries that see one of them.
+template <class T>
+void key_gradients(const Pass<T>& pass, const Tile<T>& tile, int64_t j, int64_t count,
+                   const Buffers<T>& b) {
+  const auto& shape = pass.shape;
+  const int64_t d = shape.head_dim;
+  const int64_t width = TileOps<T>::width();
+  const int64_t rows = tile.i1 - tile.i0;
+  const int64_t before = tile.j0 + j - pass.position(tile.i0);  // queries that stand before key j
+  int64_t begin = 0;
+  int64_t end = rows;
+  if (shape.is_causal) begin = std::clamp(before, int64_t{0}, rows);
+  if (shape.window > 0) end = std::clamp(before + count - 1 + shape.window, begin, rows);
+  const auto add = [&](const T* weights, const T* packed, T* sums, T alpha) {
+    multiply(count, d, end - begin, weights + begin * kKeyTile + j, int64_t{1}, kKeyTile,
+             packed + begin * width, width * rows, sums + j * d, d, alpha, true);
+  };
+  if (begin == end) return;
+  add(b.p, tile.douts, tile.dv, T{1});
+  add(b.ds, tile.queries, tile.dk, shape.scale);
+}
+
+// Calls body(head, i0, i1, at) for the tiles of a unit's queries, `at` being where their packed
+// rows begin.
+template <class T, class Body>
+void for_query_tiles(const AttentionShape<T>& shape, const Unit<T>& unit, const Body& body) {
+  const int64_t group = shape.heads / shape.kv_heads;
+  int64_t at = 0;
+  for (int64_t head = unit.kv_head * group; head < (unit.kv_head + 1) * group; ++head) {
+    for (int64_t i0 = unit.begin; i0 < unit.end; i0 += kQueryTile) {
+      const int64_t i1 = std::min(unit.end, i0 + kQueryTile);
+      body(head, i0, i1, at);
+      at += packed_size<T>(i1 - i0, shape.head_dim);
     }
-    rows.exp_sum(capped + begin, pass.lse[i * shape.heads + head], p + begin, end - begin);
-    rows.score_gradient(p + begin, ds + begin, capped + begin, pass.delta[i * shape.heads + head],
-                        shape.scale, shape.softcap, ds + begin, end - begin);
   }
 }
 
@@ -105,60 +164,58 @@ template <class T>
 void run_unit(const Pass<T>& pass, const Unit<T>& unit) {
   const auto& shape = pass.shape;
   const int64_t d = shape.head_dim;
-  const Buffers<T> b = buffers_for<T>(d);
-  const int64_t column = unit.head / (shape.heads / shape.kv_heads) * d;
-  for (int64_t i = unit.begin; i < unit.end; ++i) {
-    std::fill_n(pass.dq + i * pass.stride + unit.head * d, d, T{0});
-  }
-  for (T* sums : {unit.dk, unit.dv}) std::fill_n(sums, (unit.keys.end - unit.keys.begin) * d, T{0});
+  const int64_t group = shape.heads / shape.kv_heads;
+  const Buffers<T> b = buffers_for<T>(d, group * (unit.end - unit.begin));
+  for_query_tiles(shape, unit, [&](int64_t head, int64_t i0, int64_t i1, int64_t at) {
+    const int64_t row = i0 * pass.stride + head * d;
+    pack_rows(i1 - i0, d, pass.q + row, pass.stride, b.queries + at);
+    pack_rows(i1 - i0, d, pass.dout + row, pass.stride, b.douts + at);
+    for (int64_t i = 0; i < i1 - i0; ++i) std::fill_n(pass.dq + row + i * pass.stride, d, T{0});
+  });
   for (int64_t j0 = unit.keys.begin; j0 < unit.keys.end; j0 += kKeyTile) {
     const int64_t j1 = std::min(unit.keys.end, j0 + kKeyTile);
-    const T* keys = pass.s.k + j0 * pass.kv_stride + column;
-    pack_transposed(d, j1 - j0, keys, pass.kv_stride, b.keys);
-    pack_rows(j1 - j0, d, keys, pass.kv_stride, b.key_rows);
-    pack_transposed(d, j1 - j0, pass.s.v + j0 * pass.kv_stride + column, pass.kv_stride, b.values);
+    const int64_t column = j0 * pass.kv_stride + unit.kv_head * d;
+    pack_transposed(d, j1 - j0, pass.s.k + column, pass.kv_stride, b.keys);
+    pack_transposed(d, j1 - j0, pass.s.v + column, pass.kv_stride, b.values);
+    pack_rows(j1 - j0, d, pass.s.k + column, pass.kv_stride, b.key_rows);
     T* dk = unit.dk + (j0 - unit.keys.begin) * d;
     T* dv = unit.dv + (j0 - unit.keys.begin) * d;
-    for (int64_t i0 = unit.begin; i0 < unit.end; i0 += kQueryTile) {
-      const int64_t i1 = std::min(unit.end, i0 + kQueryTile);
-      if (visible_keys(shape, pass.position(i1 - 1), pass.s.kv_len).end <= j0) continue;
-      if (visible_keys(shape, pass.position(i0), pass.s.kv_len).begin >= j1) break;
-      tile_gradients(pass, unit.head, i0, i1, j0, j1, b);
-      const int64_t at = i0 * pass.stride + unit.head * d;
-      pack_rows(i1 - i0, d, pass.dout + at, pass.stride, b.douts);
-      pack_rows(i1 - i0, d, pass.q + at, pass.stride, b.queries);
-      multiply(j1 - j0, d, i1 - i0, b.p, int64_t{1}, kKeyTile, b.douts, dv, d, T{1}, true);
-      multiply(j1 - j0, d, i1 - i0, b.ds, int64_t{1}, kKeyTile, b.queries, dk, d, T{1}, true);
-      multiply(i1 - i0, d, j1 - j0, b.ds, kKeyTile, int64_t{1}, b.key_rows, pass.dq + at,
-               pass.stride, T{1}, true);
-    }
+    for (T* sums : {dk, dv}) std::fill_n(sums, (j1 - j0) * d, T{0});
+    for_query_tiles(shape, unit, [&](int64_t head, int64_t i0, int64_t i1, int64_t at) {
+      const KeyRange seen =
+          visible_in(shape, pass.position(i0), pass.position(i1 - 1), pass.s.kv_len, j0, j1);
+      if (seen.begin == seen.end) return;
+      const Tile<T> tile{head, i0, i1, j0, j1, b.queries + at, b.douts + at, dk, dv};
+      for_strips<T>(i1 - i0, [&](int64_t i, int64_t count) {
+        query_gradients(pass, tile, i0 + i, count, b);
+      });
+      for_strips<T>(j1 - j0,
+                    [&](int64_t j, int64_t count) { key_gradients(pass, tile, j, count, b); });
+    });
   }
 }
 
 template <class T>
 struct Plan {
-  std::vector<Unit<T>> units;   // sequence by sequence
-  std::vector<size_t> first;    // of each sequence, and an end
-  std::vector<size_t> order;    // in which units are dealt: those with most to do first
-  std::unique_ptr<T[]> memory;  // of their sums
+  std::vector<Unit<T>> units;  // sequence by sequence
+  std::vector<size_t> first;   // of each sequence, and an end
+  Tensor memory;               // of their sums
 };
 
 template <class T>
 void add_units(const AttentionShape<T>& shape, const AttentionSequence<T>& s, size_t index,
                std::vector<Unit<T>>& units) {
-  const int64_t segments = std::clamp(s.q_len / kLeastSegment, int64_t{1}, kMostSegments);
+  const int64_t tiles = (s.q_len + kQueryTile - 1) / kQueryTile;
+  const int64_t segments = std::min(tiles, kMostSegments);
   const int64_t position = s.kv_len - s.q_len;
-  for (int64_t head = 0; head < shape.heads; ++head) {
+  for (int64_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head) {
     for (int64_t part = 0; part < segments; ++part) {
-      const int64_t begin = s.q_len * part / segments;
-      const int64_t end = s.q_len * (part + 1) / segments;
-      if (begin == end) continue;
-      units.push_back({index,
-                       head,
-                       begin,
-                       end,
-                       {visible_keys(shape, position + begin, s.kv_len).begin,
-                        visible_keys(shape, position + end - 1, s.kv_len).end}});
+      const int64_t begin = tiles * part / segments * kQueryTile;
+      const int64_t end = std::min(s.q_len, tiles * (part + 1) / segments * kQueryTile);
+      const KeyRange first = visible_keys(shape, position + begin, s.kv_len);
+      const KeyRange last = visible_keys(shape, position + end - 1, s.kv_len);
+      const int64_t pairs = (end - begin) * (first.end - first.begin + last.end - last.begin) / 2;
+      units.push_back({index, kv_head, begin, end, {first.begin, last.end}, pairs});
     }
   }
 }
@@ -172,22 +229,17 @@ Plan<T> plan_units(const AttentionShape<T>& shape,
     add_units(shape, sequences[i], i, plan.units);
   }
   plan.first.push_back(plan.units.size());
-  const auto keys = [&](size_t unit) {
-    return plan.units[unit].keys.end - plan.units[unit].keys.begin;
-  };
-  int64_t all = 0;
-  for (size_t i = 0; i < plan.units.size(); ++i) all += keys(i);
   const int64_t d = shape.head_dim;
-  plan.memory = std::make_unique_for_overwrite<T[]>(static_cast<size_t>(2 * d * all));
-  T* free = plan.memory.get();
-  for (size_t i = 0; i < plan.units.size(); ++i) {
-    plan.order.push_back(i);
-    plan.units[i].dk = free;
-    plan.units[i].dv = free + d * keys(i);
-    free += 2 * d * keys(i);
+  int64_t all = 0;
+  for (const Unit<T>& unit : plan.units) all += unit.keys.end - unit.keys.begin;
+  plan.memory = Tensor::empty({2 * d * all}, DTypeOf<T>::value);
+  T* free = plan.memory.template data<T>();
+  for (Unit<T>& unit : plan.units) {
+    const int64_t size = d * (unit.keys.end - unit.keys.begin);
+    unit.dk = free;
+    unit.dv = free + size;
+    free += 2 * size;
   }
-  std::stable_sort(plan.order.begin(), plan.order.end(),
-                   [&](size_t a, size_t b) { return keys(a) > keys(b); });
   return plan;
 }
 
@@ -201,7 +253,7 @@ void sum_units(const AttentionShape<T>& shape, std::span<const Unit<T>> units, i
   std::fill_n(dv, shape.kv_heads * d, T{0});
   for (const Unit<T>& unit : units) {
     if (j < unit.keys.begin || j >= unit.keys.end) continue;
-    const int64_t column = unit.head / (shape.heads / shape.kv_heads) * d;
+    const int64_t column = unit.kv_head * d;
     const int64_t at = (j - unit.keys.begin) * d;
     rows.add_scaled(unit.dk + at, T{1}, dk + column, d);
     rows.add_scaled(unit.dv + at, T{1}, dv + column, d);
@@ -248,24 +300,24 @@ void attention_backward(const AttentionShape<T>& shape,
     }
   });
   const Plan<T> plan = plan_units(shape, sequences);
-  deal(static_cast<int64_t>(plan.order.size()), [&](int64_t turn) {
-    const Unit<T>& unit = plan.units[plan.order[static_cast<size_t>(turn)]];
+  deal<Unit<T>>(plan.units, [&](const Unit<T>& unit) {
     const auto& s = sequences[unit.sequence];
     const int64_t row = s.q_begin;
     run_unit(Pass<T>{shape, s, q + row * stride, dout + row * stride, gradients.dq + row * stride,
                      lse + row * shape.heads, delta.data() + row * shape.heads, stride, kv_stride},
              unit);
   });
-  for (size_t i = 0; i < sequences.size(); ++i) {
-    const auto own = std::span<const Unit<T>>(plan.units)
-                         .subspan(plan.first[i], plan.first[i + 1] - plan.first[i]);
-    parallel_for(sequences[i].kv_len, 64, [&](int64_t begin, int64_t end) {
-      for (int64_t j = begin; j < end; ++j) {
-        const int64_t at = (kv_begin[i] + j) * kv_stride;
-        sum_units(shape, own, j, gradients.dk + at, gradients.dv + at);
+  parallel_for(kv_rows, 64, [&](int64_t begin, int64_t end) {
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      const auto own = std::span<const Unit<T>>(plan.units)
+                           .subspan(plan.first[i], plan.first[i + 1] - plan.first[i]);
+      const int64_t last = std::min(end, kv_begin[i] + sequences[i].kv_len);
+      for (int64_t row = std::max(begin, kv_begin[i]); row < last; ++row) {
+        sum_units(shape, own, row - kv_begin[i], gradients.dk + row * kv_stride,
+                  gradients.dv + row * kv_stride);
       }
-    });
-  }
+    }
+  });
   if (gradients.dsinks != nullptr) {
     sink_gradients(shape, sequences, lse, delta, gradients.dsinks);
   }

@@ -2,16 +2,15 @@
 // What the forward and the backward of attention share: which keys a query sees, and the order in
 // which threads take units of work.
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "base/threads.h"
 #include "kernels/attention.h"
 
 namespace moxie::kernels {
-
-inline constexpr int64_t kQueryTile = 64;
-inline constexpr int64_t kKeyTile = 64;
 
 struct KeyRange {
   int64_t begin, end;
@@ -19,19 +18,34 @@ struct KeyRange {
 
 template <class T>
 KeyRange visible_keys(const AttentionShape<T>& shape, int64_t position, int64_t kv_len) {
-  const int64_t end = shape.is_causal ? std::min(kv_len, position + 1) : kv_len;
+  const int64_t seen = std::max<int64_t>(0, position + 1);  // a query may stand before all keys
+  const int64_t end = shape.is_causal ? std::min(kv_len, seen) : kv_len;
   const int64_t begin = shape.window > 0 ? std::max<int64_t>(0, position - shape.window + 1) : 0;
   return {std::min(begin, end), end};
 }
 
-// Calls body(unit) for units 0 .. count - 1, dealt to the threads like cards: neighbours cost
-// alike, and the cost of causal tiles grows along a sequence.
-inline void deal(int64_t count, const std::function<void(int64_t)>& body) {
-  const int64_t lanes = std::min<int64_t>(count, thread_count());
-  parallel_for(lanes, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t lane = begin; lane < end; ++lane) {
-      for (int64_t unit = lane; unit < count; unit += lanes) body(unit);
-    }
+// Of keys [j0, j1) those that queries at positions [first, last] see, counted from j0.
+template <class T>
+KeyRange visible_in(const AttentionShape<T>& shape, int64_t first, int64_t last, int64_t kv_len,
+                    int64_t j0, int64_t j1) {
+  const int64_t begin = visible_keys(shape, first, kv_len).begin;
+  const int64_t end = visible_keys(shape, last, kv_len).end;
+  const int64_t from = std::clamp(begin - j0, int64_t{0}, j1 - j0);
+  return {from, std::clamp(end - j0, from, j1 - j0)};
+}
+
+// Calls body(unit) for all units, each on one thread: those that cost most first, and a thread
+// takes the next one when it is done, so that all end together.
+template <class Unit>
+void deal(const std::vector<Unit>& units, const std::function<void(const Unit&)>& body) {
+  std::vector<const Unit*> order;
+  for (const Unit& unit : units) order.push_back(&unit);
+  std::stable_sort(order.begin(), order.end(),
+                   [](const Unit* a, const Unit* b) { return a->cost > b->cost; });
+  std::atomic<size_t> next{0};
+  const auto lanes = std::min<int64_t>(static_cast<int64_t>(units.size()), thread_count());
+  parallel_for(lanes, 1, [&](int64_t, int64_t) {
+    for (size_t turn = next++; turn < order.size(); turn = next++) body(*order[turn]);
   });
 }
 

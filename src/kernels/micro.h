@@ -16,6 +16,8 @@ struct Micro {
                const float* b, int64_t ldb, float* c, int64_t ldc, float alpha, bool accumulate);
   // panel[p * cols + j] = src[j * ld + p] for j < n, 0 for n <= j < cols; p < k.
   void (*transpose)(int n, int64_t k, const float* src, int64_t ld, float* panel);
+  // Panels of n columns, one after another: panel[p * cols + j] = src[p * ld + j], zero padded.
+  void (*pack)(int64_t n, int64_t k, const float* src, int64_t ld, float* panels);
 };
 
 const Micro& micro();  // of active_isa()

@@ -115,7 +115,21 @@ void transpose(int n, int64_t k, const float* src, int64_t ld, float* panel) {
   }
 }
 
-constexpr Micro kTable{kRows, kCols, tile, transpose};
+// Row by row, so that src is read from end to end.
+void pack(int64_t n, int64_t k, const float* src, int64_t ld, float* panels) {
+  for (int64_t p = 0; p < k; ++p, src += ld, panels += kCols) {
+    float* line = panels;
+    int64_t j = 0;
+    for (; j + kCols <= n; j += kCols, line += kCols * k) {
+      store(line, load(src + j));
+      store(line + kLanes, load(src + j + kLanes));
+    }
+    if (j == n) continue;
+    for (int64_t i = 0; i < kCols; ++i) line[i] = j + i < n ? src[j + i] : 0.0f;
+  }
+}
+
+constexpr Micro kTable{kRows, kCols, tile, transpose, pack};
 
 }  // namespace
 }  // namespace moxie::kernels

@@ -30,8 +30,18 @@ void transpose(int n, int64_t k, const float* src, int64_t ld, float* panel) {
   }
 }
 
+void pack(int64_t n, int64_t k, const float* src, int64_t ld, float* panels) {
+  for (int64_t j = 0; j < n; j += kCols, panels += kCols * k) {
+    for (int64_t p = 0; p < k; ++p) {
+      for (int64_t i = 0; i < kCols; ++i) {
+        panels[p * kCols + i] = j + i < n ? src[p * ld + j + i] : 0.0f;
+      }
+    }
+  }
+}
+
 }  // namespace
 
-const Micro kMicroScalar{kRows, kCols, tile, transpose};
+const Micro kMicroScalar{kRows, kCols, tile, transpose, pack};
 
 }  // namespace moxie::kernels

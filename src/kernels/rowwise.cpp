@@ -114,11 +114,20 @@ struct Reference {
       for (int64_t j = 0; j < d; ++j) dw[j] += dy[j] * x[j] * r;
     }
   }
-  static void score_gradient(const T* p, const T* dp, const T* s, T delta, T by, T cap, T* ds,
-                             int64_t n) {
+  static void soften(T* s, int64_t stride, int64_t rows, int64_t n, T* most, T* total, T* shrink) {
+    for (int64_t r = 0; r < rows; ++r, s += stride) {
+      const T top = std::max(most[r], max(s, n));
+      const bool is_blind = top == -std::numeric_limits<T>::infinity();
+      shrink[r] = is_blind ? T{1} : std::exp(most[r] - top);
+      total[r] = total[r] * shrink[r] + exp_sum(s, is_blind ? T{0} : top, s, n);
+      most[r] = top;
+    }
+  }
+  static void score_gradient(T lse, T delta, T cap, T* s, T* dp, int64_t n) {
     for (int64_t i = 0; i < n; ++i) {
-      const T t = cap > 0 ? s[i] / cap : T{0};
-      ds[i] = p[i] * (dp[i] - delta) * by * (T{1} - t * t);
+      const T t = cap > 0 ? std::tanh(s[i] / cap) : T{0};
+      s[i] = std::exp((cap > 0 ? cap * t : s[i]) - lse);
+      dp[i] = s[i] * (dp[i] - delta) * (T{1} - t * t);
     }
   }
 
@@ -131,7 +140,7 @@ struct Reference {
                                         activate,      activate_backward,
                                         gate,          gate_backward,
                                         rms_norm,      rms_norm_backward,
-                                        score_gradient};
+                                        soften,        score_gradient};
 };
 
 }  // namespace

@@ -20,7 +20,8 @@ struct RowKernels {
   T (*max)(const T* x, int64_t n);  // -infinity when n = 0
   T (*sum)(const T* x, int64_t n);
   T (*dot)(const T* x, const T* y, int64_t n);
-  T (*exp_sum)(const T* x, T shift, T* y, int64_t n);         // y = exp(x - shift); returns its sum
+  // y = exp(x - shift) and its sum, where x - shift <= 88; 0 where it is below -87.
+  T (*exp_sum)(const T* x, T shift, T* y, int64_t n);
   void (*softcap)(const T* x, T cap, T* y, int64_t n);        // y = cap tanh(x / cap); y may be x
   void (*scale)(T factor, T* y, int64_t n);                   // y *= factor
   void (*add_scaled)(const T* x, T factor, T* y, int64_t n);  // y += factor x
@@ -46,9 +47,13 @@ struct RowKernels {
   void (*rms_norm_backward)(const T* x, const T* w, T shift, T epsilon, const T* dy, int64_t rows,
                             int64_t d, T* dx, T* dw);
 
-  // ds = p (dp - delta) scale; with a cap also times 1 - (s / cap)^2, s being the capped scores.
-  void (*score_gradient)(const T* p, const T* dp, const T* s, T delta, T scale, T cap, T* ds,
-                         int64_t n);
+  // One step of an online softmax over `rows` rows of n scores that stand `stride` apart: the
+  // largest score so far becomes most', s becomes exp(s - most'), shrink exp(most - most') and
+  // total total * shrink + sum. A score of -infinity gives 0, also while there is no other.
+  void (*soften)(T* s, int64_t stride, int64_t rows, int64_t n, T* most, T* total, T* shrink);
+  // Of a row of scores s, its softmax's lse and dp: p = exp(s - lse) in place of s, and in place of
+  // dp ds = p (dp - delta). With a cap s is capped first, and ds also times 1 - (s / cap)^2.
+  void (*score_gradient)(T lse, T delta, T cap, T* s, T* dp, int64_t n);
 };
 
 template <class T>

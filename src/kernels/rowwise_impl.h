@@ -111,6 +111,21 @@ MOXIE_INLINE Vec exp(Vec x) {
   return value * first * second;
 }
 
+// The same for x <= 88, and 0 below -87: one exponent field holds 2^n, so that it is added to the
+// bits of a value in [0.7, 1.5). The polynomial is summed by pairs, which wait for each other less.
+MOXIE_INLINE Vec exp_bounded(Vec x) {
+  const Vec magic = splat(12582912.0f);
+  const Vec rounded = x * 1.44269504088896341f + magic;
+  const Vec n = rounded - magic;
+  const Vec r = (x - n * 0.693359375f) + n * 2.12194440054690583e-4f;
+  const Vec square = r * r;
+  const Vec low = 0.16666521f * r + 0.49999994f;
+  const Vec high = 0.0013814601f * square + (0.0083687156f * r + 0.041668389f);
+  const Vec value = (high * square + low) * square + (r + 1.0f);
+  const Ints bits = reinterpret_cast<Ints>(value) + (reinterpret_cast<Ints>(rounded) << 23);
+  return reinterpret_cast<Vec>(bits & ~(x < splat(-87.0f)));  // a NaN stays one
+}
+
 MOXIE_INLINE Vec logistic(Vec x) {
   return 1.0f / (1.0f + exp(-x));
 }
@@ -149,8 +164,14 @@ float max_row(const float* x, int64_t n) {
     const Vec v = load(x + i);
     most = v > most ? v : most;
   }
-  float best = -INFINITY;
-  for (int64_t lane = 0; lane < kLanes; ++lane) best = most[lane] > best ? most[lane] : best;
+  float parts[kLanes];
+  store(parts, most);
+  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
+    for (int64_t lane = 0; lane < width; ++lane) {
+      parts[lane] = parts[lane + width] > parts[lane] ? parts[lane + width] : parts[lane];
+    }
+  }
+  float best = parts[0];
   for (; i < n; ++i) best = x[i] > best ? x[i] : best;
   return best;
 }
@@ -172,12 +193,12 @@ float exp_sum(const float* x, float shift, float* y, int64_t n) {
   Vec sums = {};
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    const Vec e = exp(load(x + i) - shift);
+    const Vec e = exp_bounded(load(x + i) - shift);
     store(y + i, e);
     sums += e;
   }
   if (i < n) {
-    const Vec e = exp(load_some(x + i, n - i) - shift);
+    const Vec e = exp_bounded(load_some(x + i, n - i) - shift);
     store_some(y + i, e, n - i);
     sums += load_some(y + i, n - i);  // without the padding's exp(-shift)
   }
@@ -333,23 +354,44 @@ void rms_norm_backward(const float* x, const float* w, float shift, float epsilo
   }
 }
 
-void score_gradient(const float* p, const float* dp, const float* s, float delta, float by,
-                    float cap, float* ds, int64_t n) {
+// The maxima of all rows first: no exponential waits for its own row's.
+void soften(float* s, int64_t stride, int64_t rows, int64_t n, float* most, float* totals,
+            float* shrink) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const float top = max_row(s + r * stride, n);
+    shrink[r] = most[r];
+    most[r] = top > most[r] ? top : most[r];
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    const bool is_blind = most[r] == -INFINITY;
+    const float sum = exp_sum(s + r * stride, is_blind ? 0.0f : most[r], s + r * stride, n);
+    shrink[r] = shrink[r] == most[r] ? 1.0f : exp_bounded(splat(shrink[r] - most[r]))[0];
+    totals[r] = totals[r] * shrink[r] + sum;
+  }
+}
+
+void score_gradient(float lse, float delta, float cap, float* s, float* dp, int64_t n) {
   if (cap > 0) {
     sweep(n, [=](auto read, auto write) {
-      const Vec t = read(s) / cap;
-      write(ds, read(p) * (read(dp) - delta) * by * (1.0f - t * t));
+      const Vec t = tanh(read(s) / cap);
+      const Vec p = exp_bounded(cap * t - lse);
+      write(dp, p * (read(dp) - delta) * (1.0f - t * t));
+      write(s, p);
     });
     return;
   }
-  sweep(n, [=](auto read, auto write) { write(ds, read(p) * (read(dp) - delta) * by); });
+  sweep(n, [=](auto read, auto write) {
+    const Vec p = exp_bounded(read(s) - lse);
+    write(dp, p * (read(dp) - delta));
+    write(s, p);
+  });
 }
 
 constexpr RowKernels<float> kTable{exp_row,     max_row,           sum_row,       dot_row<float>,
                                    exp_sum,     softcap,           scale,         add_scaled,
                                    dots<float>, dots<BFloat16>,    dots<Float16>, mix,
                                    activate,    activate_backward, gate,          gate_backward,
-                                   rms_norm,    rms_norm_backward, score_gradient};
+                                   rms_norm,    rms_norm_backward, soften,        score_gradient};
 
 }  // namespace
 }  // namespace moxie::kernels

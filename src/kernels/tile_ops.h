@@ -4,7 +4,6 @@
 // A packed operand B[k, n] is panels of width() columns, each [k, width()], zero padded.
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 
 #include "kernels/micro.h"
 #include "kernels/scratch.h"
@@ -25,6 +24,9 @@ struct TileOps<float> {
   static int64_t rows() { return micro().rows; }
   static void transpose(int64_t n, int64_t k, const float* src, int64_t ld, float* panel) {
     micro().transpose(static_cast<int>(n), k, src, ld, panel);
+  }
+  static void pack(int64_t n, int64_t k, const float* src, int64_t ld, float* panels) {
+    micro().pack(n, k, src, ld, panels);
   }
   static float* memory(Scratch slot, int64_t count) {
     return scratch(slot, static_cast<size_t>(count));
@@ -52,6 +54,13 @@ struct TileOps<double> {
       for (int64_t j = 0; j < 8; ++j) panel[p * 8 + j] = j < n ? src[j * ld + p] : 0.0;
     }
   }
+  static void pack(int64_t n, int64_t k, const double* src, int64_t ld, double* panels) {
+    for (int64_t j = 0; j < n; j += 8, panels += 8 * k) {
+      for (int64_t p = 0; p < k; ++p) {
+        for (int64_t i = 0; i < 8; ++i) panels[p * 8 + i] = j + i < n ? src[p * ld + j + i] : 0.0;
+      }
+    }
+  }
   static double* memory(Scratch slot, int64_t count) {
     return reinterpret_cast<double*>(scratch(slot, static_cast<size_t>(2 * count)));
   }
@@ -75,30 +84,29 @@ void pack_transposed(int64_t k, int64_t n, const T* src, int64_t ld, T* panels) 
 // B[p, j] = src[p * ld + j]
 template <class T>
 void pack_rows(int64_t k, int64_t n, const T* src, int64_t ld, T* panels) {
-  const int64_t width = TileOps<T>::width();
-  for (int64_t j = 0; j < n; j += width, panels += width * k) {
-    const int64_t count = std::min(width, n - j);
-    for (int64_t p = 0; p < k; ++p) {
-      std::memcpy(panels + p * width, src + p * ld + j, static_cast<size_t>(count) * sizeof(T));
-      std::fill(panels + p * width + count, panels + (p + 1) * width, T{0});
-    }
-  }
+  TileOps<T>::pack(n, k, src, ld, panels);
 }
 
-// c[m, n] (+)= alpha a[m, k] B; a's element (i, p) stands at a[i * a_row + p * a_step].
-template <class T>
-void multiply(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t a_step,
-              const T* panels, T* c, int64_t ldc, T alpha, bool accumulate) {
-  const int64_t width = TileOps<T>::width();
+// Calls body(i, count) for strips of [0, m) that a register tile holds.
+template <class T, class Body>
+void for_strips(int64_t m, const Body& body) {
   const int64_t strips = (m + TileOps<T>::rows() - 1) / TileOps<T>::rows();
   for (int64_t s = 0; s < strips; ++s) {
     const int64_t i = m * s / strips;
-    const int64_t count = m * (s + 1) / strips - i;
-    const T* b = panels;
-    for (int64_t j = 0; j < n; j += width, b += width * k) {
-      TileOps<T>::tile(count, std::min(width, n - j), k, a + i * a_row, a_row, a_step, b, width,
-                       c + i * ldc + j, ldc, alpha, accumulate);
-    }
+    body(i, m * (s + 1) / strips - i);
+  }
+}
+
+// c[m, n] (+)= alpha a[m, k] B for the rows of a strip; a's element (i, p) stands at
+// a[i * a_row + p * a_step], the panels of B `panel` elements apart, of which the first k rows
+// count.
+template <class T>
+void multiply(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t a_step,
+              const T* panels, int64_t panel, T* c, int64_t ldc, T alpha, bool accumulate) {
+  const int64_t width = TileOps<T>::width();
+  for (int64_t j = 0; j < n; j += width, panels += panel) {
+    TileOps<T>::tile(m, std::min(width, n - j), k, a, a_row, a_step, panels, width, c + j, ldc,
+                     alpha, accumulate);
   }
 }
 

@@ -37,6 +37,14 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   return z;
 }
 
+// to[j, i] = from[i, j]
+template <class T>
+void transpose(const T* from, int64_t rows, int64_t cols, T* to) {
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < cols; ++j) to[j * rows + i] = from[i * cols + j];
+  }
+}
+
 std::vector<Tensor> backward(Call& call, const Tensor& dz) {
   const Tensor &x = call.saved[0], &h = call.saved[1], &a = call.saved[2], &b = call.saved[3];
   const double scaling = attributes_of<Attributes>(call).scaling;
@@ -58,7 +66,9 @@ std::vector<Tensor> backward(Call& call, const Tensor& dz) {
                      static_cast<T>(scaling));
     if (call.wanted[2]) {
       da = Tensor::empty(a.shape(), a.dtype());
-      kernels::gemm_tn(r, a.cols(), n, dh.data<T>(), x.data<T>(), da.data<T>());
+      Tensor across = Tensor::empty({a.cols(), r}, a.dtype());  // x^T dh: x is not packed for it
+      kernels::gemm_tn(a.cols(), r, n, x.data<T>(), dh.data<T>(), across.data<T>());
+      transpose(across.data<T>(), a.cols(), r, da.data<T>());
     }
     if (call.wanted[0]) {
       dx = Tensor::empty({n, a.cols()}, a.dtype());

@@ -184,6 +184,17 @@ TEST(Micro, EveryTableOfThisCpuEqualsTheScalarOne) {
         }
       }
     }
+    for (const int64_t n : {1, 8, 32, 75}) {  // columns of rows of 75
+      const int64_t cols = table->cols;
+      const int64_t rows = cols;
+      std::vector<float> panels(size_t((n + cols - 1) / cols * cols * rows), -1.0f);
+      table->pack(n, rows, src.data(), k, panels.data());
+      for (size_t at = 0; at < panels.size(); ++at) {
+        const int64_t j = static_cast<int64_t>(at) / (cols * rows) * cols + int64_t(at) % cols;
+        const int64_t p = static_cast<int64_t>(at) / cols % rows;
+        ASSERT_EQ(panels[at], j < n ? src[size_t(p * k + j)] : 0.0f) << n << " at " << at;
+      }
+    }
   }
 }
 

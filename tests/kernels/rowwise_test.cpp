@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -133,11 +134,58 @@ TEST(Rowwise, EveryKernelEqualsTheDoubleReference) {
         expect_close(b, b64, 3e-6, "gate_backward du");
       }
       for (const float cap : {0.0f, 4.0f}) {
-        table->score_gradient(u.data(), x.data(), dy.data(), 0.5f, 0.25f, cap, a.data(), n);
-        exact.score_gradient(u64.data(), x64.data(), dy64.data(), 0.5, 0.25, cap, a64.data(), n);
-        expect_close(a, a64, 2e-6, "score_gradient");
+        a = x, a64 = x64;
+        b = dy, b64 = dy64;
+        table->score_gradient(2.0f, 0.25f, cap, a.data(), b.data(), n);
+        exact.score_gradient(2.0, 0.25, cap, a64.data(), b64.data(), n);
+        expect_close(a, a64, 2e-6, "score_gradient p");
+        expect_close(b, b64, 2e-6, "score_gradient ds");
       }
     }
+  }
+}
+
+// Two steps over halves of the scores give the softmax of all of them; the second row's first half
+// has no score, the third row has none at all.
+TEST(Rowwise, SoftenIsAnOnlineSoftmax) {
+  const float inf = std::numeric_limits<float>::infinity();
+  for (const auto& [name, table] : tables()) {
+    for (const int64_t n : {1, 8, 21, 192}) {
+      auto s = normals(6 * n, 21, 4);
+      std::fill_n(s.begin() + 2 * n, n, -inf);
+      std::fill_n(s.begin() + 4 * n, 2 * n, -inf);
+      const auto given = s;
+      float most[3] = {-inf, -inf, -inf}, total[3] = {}, shrink[3];
+      table->soften(s.data(), 2 * n, 3, n, most, total, shrink);
+      EXPECT_EQ(total[2], 0.0f) << name;
+      table->soften(s.data() + n, 2 * n, 3, n, most, total, shrink);
+      EXPECT_EQ(most[2], -inf);
+      EXPECT_EQ(total[2], 0.0f) << name;
+      for (int64_t r = 0; r < 2; ++r) {
+        const float* row = given.data() + r * 2 * n;
+        EXPECT_EQ(most[r], *std::max_element(row, row + 2 * n));
+        double sum = 0;
+        for (int64_t i = 0; i < 2 * n; ++i) sum += std::exp(double(row[i]) - most[r]);
+        ASSERT_NEAR(total[r], sum, 1e-5 * sum) << name << " row " << r;
+        for (int64_t i = 0; i < 2 * n; ++i) {
+          const double first = i < n ? static_cast<double>(shrink[r]) : 1.0;
+          const double got = first * static_cast<double>(s[static_cast<size_t>(r * 2 * n + i)]);
+          ASSERT_NEAR(got, std::exp(double(row[i]) - most[r]), 1e-6) << name << " at " << i;
+        }
+      }
+    }
+  }
+}
+
+TEST(Rowwise, ExpSumOfFarBelowIsZeroAndANanStays) {
+  const float in[4] = {0.0f, -88.0f, -std::numeric_limits<float>::infinity(), std::nanf("")};
+  for (const auto& [name, table] : tables()) {
+    float out[4];
+    EXPECT_NEAR(table->exp_sum(in, 1.0f, out, 3), std::exp(-1.0), 1e-6) << name;
+    EXPECT_NEAR(out[1], 0.0f, 1e-37f) << name;
+    EXPECT_EQ(out[2], 0.0f) << name;
+    EXPECT_TRUE(std::isnan(table->exp_sum(in, 1.0f, out, 4))) << name;
+    EXPECT_TRUE(std::isnan(out[3])) << name;
   }
 }
 
