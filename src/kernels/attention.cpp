@@ -13,8 +13,8 @@ namespace moxie::kernels {
 namespace {
 
 constexpr int64_t kQueryTile = 96;
-constexpr int64_t kMostKeys = 192;            // of a tile
-constexpr int64_t kTileElements = 12 * 1024;  // of its keys; with as many of its values part of L2
+constexpr int64_t kMostKeys = 384;            // of a tile
+constexpr int64_t kTileElements = 24 * 1024;  // of its keys; with as many of its values part of L2
 constexpr int64_t kMostRows = 16;             // of a register tile
 
 // Up to kQueryTile rows of q of one head, at consecutive positions.

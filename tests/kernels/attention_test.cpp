@@ -39,8 +39,8 @@ const std::vector<Case>& cases() {
       {"everything", 4, 1, 12, {{67, 80}}, true, 40, 3, true},
       {"tiles of keys", 2, 1, 8, {{430, 430}, {100, 401}}},
       {"tiles of keys, window", 2, 1, 8, {{420, 420}, {7, 300}}, true, 150},
-      {"tiles of keys, both directions", 3, 1, 4, {{210, 230}}, false},
-      {"tiles of keys, everything", 2, 2, 17, {{97, 290}}, true, 230, 3, true},
+      {"tiles of keys, both directions", 3, 1, 4, {{210, 430}}, false},
+      {"tiles of keys, everything", 2, 2, 17, {{97, 490}}, true, 430, 3, true},
       {"segments", 1, 1, 8, {{900, 900}}},
       {"more queries than keys", 2, 1, 8, {{9, 3}, {210, 100}}},
   };
@@ -224,7 +224,8 @@ TEST(Attention, BackwardEqualsTheDefinition) {
 TEST(Attention, BackwardEqualsFiniteDifferences) {
   for (const Case& c : cases()) {
     Problem<double> p(c);
-    if (p.rows > 200) continue;  // hundreds of sums over all pairs; the definition covers them
+    // Hundreds of sums over all pairs: the definition above covers the large ones.
+    if (p.rows > 200 || (p.rows > 90 && p.kv_rows > 400)) continue;
     const auto r = run(p);
     std::vector<double> ignored;
     const auto loss = [&] {
