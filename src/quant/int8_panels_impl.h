@@ -245,8 +245,8 @@ MOXIE_INT8_HERE __m256i without_offset(const PanelGroup<F>& panel, __m256i total
   return kLeft > 0 ? _mm256_sub_epi32(totals, left) : _mm256_add_epi32(totals, left);
 }
 
-// The product of kS panels, whose groups alternate, with kR rows of x from row `row` of a four on;
-// `begin` is the first of `end`'s rows of the weight, whose first is in panel 0.
+// kS panels, whose groups alternate, with kR rows of x, from row `row` of a four on; y has `count`
+// columns from the panels' first on.
 template <class F, int kR, int kS>
 [[gnu::target(MOXIE_INT8_TARGET)]] inline void run_tile(const PanelGroup<F>* panels,
                                                         const RowsGroup<F>* x, int64_t groups,
