@@ -9,6 +9,8 @@
 //   kNibblesAt   if all of the block are 16 bytes of 4-bit codes, low ones first: where they stand
 //   codes(block, group, out) and codes_avx2(block, group): the codes of 32 elements, in order.
 // int8.h says what the products are.
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 

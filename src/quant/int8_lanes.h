@@ -180,9 +180,10 @@ MOXIE_INT8 void put_eight(float* y, int64_t count, bool accumulate, __m256 acc) 
     const __m256 before = accumulate ? _mm256_loadu_ps(y) : _mm256_setzero_ps();
     return _mm256_storeu_ps(y, _mm256_add_ps(before, acc));
   }
-  float values[8];
-  _mm256_storeu_ps(values, acc);
-  for (int64_t r = 0; r < count; ++r) y[r] = (accumulate ? y[r] : 0.0f) + values[r];
+  const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lanes);
+  const __m256 before = accumulate ? _mm256_maskload_ps(y, mask) : _mm256_setzero_ps();
+  _mm256_maskstore_ps(y, mask, _mm256_add_ps(before, acc));
 }
 
 }  // namespace moxie::quant::avx2

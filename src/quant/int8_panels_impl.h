@@ -6,8 +6,9 @@
 //   MOXIE_INT8_ISA     the namespace
 //   MOXIE_INT8_TARGET  what the compiler may use
 //   MOXIE_INT8_DOT     the instruction that adds products of four bytes to 32 bits, if there is one
-// Without it pairs are multiplied into 16 bits, whose sums are widened before they could overflow;
-// codes of 8 bits, whose sums would at once, are kept as 16 bits and multiplied into 32.
+// Without it pairs are multiplied into 16 bits. Sums of 16 products fit these if codes are counted
+// from the middle of their range, so sums begin with what that takes off and may wrap around on the
+// way. Codes of 8 bits, whose sums never fit, are kept as 16 bits and multiplied into 32.
 #define MOXIE_INT8_HERE [[gnu::target(MOXIE_INT8_TARGET), gnu::always_inline]] inline
 
 namespace moxie::quant::MOXIE_INT8_ISA {
@@ -20,17 +21,22 @@ inline constexpr bool kAddsFours = true;
 inline constexpr bool kAddsFours = false;
 #endif
 
-// A group of eight rows. Sums of 16 bits hold kRun products with 8-bit x.
+inline constexpr int64_t kRowsPrepared = 256;  // of x, for which panels are filled once
+
+// A group of eight rows.
 template <class F>
 struct PanelGroup {
   static constexpr bool kIsWide = F::kBits == 8 && !kAddsFours;
-  static constexpr int kRun = kAddsFours      ? (F::kMultipliers == Multipliers::kHalf ? 4 : 8)
-                              : F::kBits == 5 ? 4
-                              : F::kBits == 6 ? 2
-                                              : 8;
+  static constexpr int kRun = F::kMultipliers == Multipliers::kHalf ? 4 : 8;  // k's in one sum
+  static constexpr int kRuns = 8 / kRun;
+  static_assert(kIsWide || kAddsFours || F::kBits <= 5 || (F::kBits == 6 && kRuns == 2));
+  static constexpr int kCentre = kIsWide || kAddsFours ? 0
+                                 : F::kBits > 4        ? 1 << (F::kBits - 1)
+                                                       : F::kOffset;
+  static constexpr int kLeft = kIsWide ? 0 : F::kOffset - kCentre;  // to be taken off yet
   // Elements 4 k .. 4 k + 3; where they are wide, the even two of them in [0] and the odd in [1].
   __m256i codes[kIsWide ? 2 : 1][8];
-  __m256i multipliers[2];  // of each half, as pairs of 16 bits
+  __m256i multipliers[kRuns];  // of the halves or of all, as pairs of 16 bits
   __m256 scale, minimum;
 };
 
@@ -60,16 +66,17 @@ MOXIE_INT8_HERE void unpack_group(const std::byte* const* at, int g, __m256i* ou
   }
 }
 
-// Unpacks eight rows of `groups` groups.
+// Unpacks eight rows of `groups` groups, each `step` after the one before.
 template <class F>
 [[gnu::target(MOXIE_INT8_TARGET)]] inline void fill_panel(const std::byte* const* rows,
-                                                          int64_t groups, PanelGroup<F>* panel) {
+                                                          int64_t groups, int step,
+                                                          PanelGroup<F>* panel) {
   constexpr int kGroups = F::kBlock / static_cast<int>(kInt8Group);
   const std::byte* at[8];
   for (int r = 0; r < 8; ++r) at[r] = rows[r];
   for (int64_t b = 0; b < groups; b += kGroups) {
     const Factors<F> low(at), high(at + 4);
-    for (int g = 0; g < kGroups; ++g, ++panel) {
+    for (int g = 0; g < kGroups; ++g, panel += step) {
       unpack_group<F>(at, g, panel->codes[0]);
       if constexpr (PanelGroup<F>::kIsWide) {
         static_assert(F::kOffset == 128 && F::kMultipliers == Multipliers::kNone);
@@ -82,7 +89,8 @@ template <class F>
       __m128i first[2], second[2];
       multiplier_pairs(low, g, first);
       multiplier_pairs(high, g, second);
-      for (int h = 0; h < 2; ++h) panel->multipliers[h] = join(first[h], second[h]);
+      for (int r = 0; r < PanelGroup<F>::kRuns; ++r)
+        panel->multipliers[r] = join(first[r], second[r]);
       panel->scale = join(low.scale, high.scale);
       if constexpr (F::kMinima != Minima::kNone) panel->minimum = minima_of_eight<F>(low, high, g);
     }
@@ -111,26 +119,80 @@ MOXIE_INT8_HERE __m256i widen(__m256i sum, __m256i multipliers) {
   }
 }
 
-// totals[i][s]: for the eight rows of panel s, sum_i multiplier code_i q_i with row i of x.
+// A group of four rows of x, as panels multiply it.
+template <class F>
+struct alignas(64) RowsGroup {
+  using Panel = PanelGroup<F>;
+  int8_t codes[4][Panel::kIsWide ? 64 : 32];  // wide: the even ones as 16 bits, then the odd ones
+  // What two sums of 16 bits begin with: -kCentre times the sums of the codes that go to them,
+  // which are 0 and 1 of each four, and 2 and 3.
+  int32_t starts[Panel::kRuns][4];
+  float scales[4], sums[4];  // as in Int8Rows
+  int32_t halves[4];
+};
+
+template <class F>
+MOXIE_INT8_HERE void prepare_group(const Int8Rows& x, int64_t at, int64_t row, RowsGroup<F>& out) {
+  using Panel = PanelGroup<F>;
+  const __m256i codes = bytes32(reinterpret_cast<const std::byte*>(x.codes + at * kInt8Group));
+  auto* to = reinterpret_cast<__m256i*>(out.codes[row]);
+  if constexpr (Panel::kIsWide) {
+    _mm256_store_si256(to, even_bytes(codes));
+    _mm256_store_si256(to + 1, odd_bytes(codes));
+  } else {
+    _mm256_store_si256(to, codes);
+  }
+  if constexpr (Panel::kCentre != 0) {
+    __m256i sums = _mm256_maddubs_epi16(_mm256_set1_epi8(1), codes);
+    sums = _mm256_add_epi16(sums, _mm256_shuffle_epi32(sums, 0x4E));
+    sums = _mm256_add_epi16(sums, _mm256_shuffle_epi32(sums, 0xB1));
+    sums = _mm256_mullo_epi16(sums, _mm256_set1_epi16(-Panel::kCentre));
+    const __m128i low = _mm256_castsi256_si128(sums);
+    const __m128i high = _mm256_extracti128_si256(sums, 1);
+    out.starts[0][row] = _mm_cvtsi128_si32(Panel::kRuns == 1 ? _mm_add_epi16(low, high) : low);
+    if constexpr (Panel::kRuns == 2) out.starts[1][row] = _mm_cvtsi128_si32(high);
+  }
+  out.scales[row] = x.scales[at];
+  if constexpr (F::kMinima != Minima::kNone) out.sums[row] = x.sums[at];
+  if constexpr (Panel::kLeft != 0) out.halves[row] = x.halves[at];
+}
+
+// Rows [first, end) of x, fours after fours. A copy of x's pointers, as stores of bytes might
+// change what a reference refers to.
+template <class F>
+[[gnu::target(MOXIE_INT8_TARGET)]] inline void prepare_rows(Int8Rows x, int64_t first, int64_t end,
+                                                            RowsGroup<F>* out) {
+  const int64_t groups = x.groups();
+  for (int64_t i = first; i < end; ++i) {
+    const int64_t row = i - first;
+    for (int64_t g = 0; g < groups; ++g) {
+      prepare_group<F>(x, i * groups + g, row % 4, out[row / 4 * groups + g]);
+    }
+  }
+}
+
+// totals[i][s]: for the eight rows of panel s, sum_i multiplier (code_i - kCentre) q_i with row
+// `row` + i of x.
 template <class F, int kR, int kS>
-MOXIE_INT8_HERE void integers_of_panels(const PanelGroup<F>* const* panel, const int8_t* const* x,
+MOXIE_INT8_HERE void integers_of_panels(const PanelGroup<F>* panels, const RowsGroup<F>& x, int row,
                                         __m256i (*totals)[kS]) {
-  constexpr int kRun = PanelGroup<F>::kRun;
-#pragma GCC unroll 4
-  for (int from = 0; from < 8; from += kRun) {
+  using Panel = PanelGroup<F>;
+#pragma GCC unroll 2
+  for (int r = 0; r < Panel::kRuns; ++r) {
     __m256i run[kR][kS];
 #pragma GCC unroll 8
-    for (int k = from; k < from + kRun; ++k) {
+    for (int k = 0; k < Panel::kRun; ++k) {
       __m256i w[kS];
 #pragma GCC unroll 2
-      for (int s = 0; s < kS; ++s) w[s] = panel[s]->codes[0][k];
+      for (int s = 0; s < kS; ++s) w[s] = panels[s].codes[0][r * Panel::kRun + k];
 #pragma GCC unroll 4
       for (int i = 0; i < kR; ++i) {
-        const __m256i q = four_codes(x[i] + 4 * k);
+        __m256i before = _mm256_setzero_si256();
+        if constexpr (Panel::kCentre != 0) before = _mm256_set1_epi32(x.starts[r][row + i]);
+        const __m256i q = four_codes(x.codes[row + i] + 4 * (r * Panel::kRun + k));
 #pragma GCC unroll 2
         for (int s = 0; s < kS; ++s) {
-          const __m256i before = k == from ? _mm256_setzero_si256() : run[i][s];
-          run[i][s] = add_products(before, w[s], q);
+          run[i][s] = add_products(k == 0 ? before : run[i][s], w[s], q);
         }
       }
     }
@@ -138,8 +200,8 @@ MOXIE_INT8_HERE void integers_of_panels(const PanelGroup<F>* const* panel, const
     for (int i = 0; i < kR; ++i) {
 #pragma GCC unroll 2
       for (int s = 0; s < kS; ++s) {
-        const __m256i wide = widen<F>(run[i][s], panel[s]->multipliers[from / 4]);
-        totals[i][s] = from == 0 ? wide : _mm256_add_epi32(totals[i][s], wide);
+        const __m256i wide = widen<F>(run[i][s], panels[s].multipliers[r]);
+        totals[i][s] = r == 0 ? wide : _mm256_add_epi32(totals[i][s], wide);
       }
     }
   }
@@ -147,16 +209,16 @@ MOXIE_INT8_HERE void integers_of_panels(const PanelGroup<F>* const* panel, const
 
 // The same of wide codes without their offset, with wide x.
 template <class F, int kR, int kS>
-MOXIE_INT8_HERE void integers_of_wide(const PanelGroup<F>* const* panel, const int8_t* const* x,
+MOXIE_INT8_HERE void integers_of_wide(const PanelGroup<F>* panels, const RowsGroup<F>& x, int row,
                                       __m256i (*totals)[kS]) {
 #pragma GCC unroll 16
   for (int k = 0; k < 16; ++k) {
     __m256i w[kS];
 #pragma GCC unroll 2
-    for (int s = 0; s < kS; ++s) w[s] = panel[s]->codes[k / 8][k % 8];
+    for (int s = 0; s < kS; ++s) w[s] = panels[s].codes[k / 8][k % 8];
 #pragma GCC unroll 4
     for (int i = 0; i < kR; ++i) {
-      const __m256i q = four_codes(x[i] + 4 * k);
+      const __m256i q = four_codes(x.codes[row + i] + 4 * k);
 #pragma GCC unroll 2
       for (int s = 0; s < kS; ++s) {
         const __m256i products = _mm256_madd_epi16(w[s], q);
@@ -166,84 +228,61 @@ MOXIE_INT8_HERE void integers_of_wide(const PanelGroup<F>* const* panel, const i
   }
 }
 
-// Rows [first, first + count) of x, each group's even codes as 16 bits and then its odd ones.
-MOXIE_INT8_HERE void widen_rows(const Int8Rows& x, int64_t first, int64_t count, int8_t* out) {
-  const int8_t* end = x.codes + (first + count) * x.cols;
-  for (const int8_t* at = x.codes + first * x.cols; at < end; at += kInt8Group, out += 64) {
-    const __m256i codes = bytes32(reinterpret_cast<const std::byte*>(at));
-    _mm256_store_si256(reinterpret_cast<__m256i*>(out), even_bytes(codes));
-    _mm256_store_si256(reinterpret_cast<__m256i*>(out + 32), odd_bytes(codes));
-  }
-}
-
-// What kOffset takes off: offset times sum over halves of multiplier times the sum of x's codes.
+// Takes off kLeft times the sum over halves of multiplier times the sum of x's codes.
 template <class F>
 MOXIE_INT8_HERE __m256i without_offset(const PanelGroup<F>& panel, __m256i totals,
-                                       __m256i half_sums) {
-  if constexpr (F::kOffset == 0 || PanelGroup<F>::kIsWide) return totals;
+                                       int32_t half_sums) {
+  constexpr int kLeft = PanelGroup<F>::kLeft;
+  if constexpr (kLeft == 0) return totals;
   __m256i multiplier = _mm256_set1_epi16(1);
   if constexpr (F::kMultipliers != Multipliers::kNone) {
-    multiplier = _mm256_blend_epi16(panel.multipliers[0], panel.multipliers[1], 0xAA);
+    multiplier =
+        _mm256_blend_epi16(panel.multipliers[0], panel.multipliers[PanelGroup<F>::kRuns - 1], 0xAA);
   }
-  constexpr int kShift = std::countr_zero(static_cast<unsigned>(F::kOffset));
-  return _mm256_sub_epi32(totals,
-                          _mm256_slli_epi32(_mm256_madd_epi16(half_sums, multiplier), kShift));
+  const __m256i sums = _mm256_madd_epi16(_mm256_set1_epi32(half_sums), multiplier);
+  constexpr int kShift = std::countr_zero(static_cast<unsigned>(kLeft));
+  const __m256i left = _mm256_slli_epi32(sums, kShift);
+  return kLeft > 0 ? _mm256_sub_epi32(totals, left) : _mm256_add_epi32(totals, left);
 }
 
-// kS panels with kR rows of x from row `first` on: acc[i][s]. Behind the panels there is room for
-// four rows of wide x.
+// kS panels, whose groups alternate, with kR rows of x, from row `row` of a four on; y has `count`
+// columns from the panels' first on.
 template <class F, int kR, int kS>
-[[gnu::target(MOXIE_INT8_TARGET)]] inline void panel_tile(PanelGroup<F>* panels, const Int8Rows& x,
-                                                          int64_t first, __m256 (*acc)[kS]) {
-  constexpr bool kIsWide = PanelGroup<F>::kIsWide;
-  const int64_t groups = x.groups();
-  const int8_t* q = x.codes + first * x.cols;
-  if constexpr (kIsWide) {
-    auto* wide = reinterpret_cast<int8_t*>(panels + kS * groups);
-    widen_rows(x, first, kR, wide);
-    q = wide;
-  }
+[[gnu::target(MOXIE_INT8_TARGET)]] inline void run_tile(const PanelGroup<F>* panels,
+                                                        const RowsGroup<F>* x, int64_t groups,
+                                                        int row, float* y, int64_t ld,
+                                                        int64_t count, bool accumulate) {
+  __m256 acc[kR][kS];
+#pragma GCC unroll 4
   for (int i = 0; i < kR; ++i) {
+#pragma GCC unroll 2
     for (int s = 0; s < kS; ++s) acc[i][s] = _mm256_setzero_ps();
   }
-  for (int64_t g = 0; g < groups; ++g) {
-    const PanelGroup<F>* panel[kS];
-    for (int s = 0; s < kS; ++s) panel[s] = panels + s * groups + g;
-    const int8_t* codes[kR];
-    for (int i = 0; i < kR; ++i) codes[i] = q + (i * groups + g) * (kIsWide ? 2 : 1) * kInt8Group;
+  for (const RowsGroup<F>* x_end = x + groups; x < x_end; ++x, panels += kS) {
     __m256i totals[kR][kS];
-    if constexpr (kIsWide) {
-      integers_of_wide<F, kR, kS>(panel, codes, totals);
+    if constexpr (PanelGroup<F>::kIsWide) {
+      integers_of_wide<F, kR, kS>(panels, *x, row, totals);
     } else {
-      integers_of_panels<F, kR, kS>(panel, codes, totals);
+      integers_of_panels<F, kR, kS>(panels, *x, row, totals);
     }
 #pragma GCC unroll 4
     for (int i = 0; i < kR; ++i) {
-      const int64_t at = (first + i) * groups + g;
-      const __m256i half_sums = _mm256_set1_epi32(x.halves[at]);
 #pragma GCC unroll 2
       for (int s = 0; s < kS; ++s) {
-        const __m256i sum = without_offset(*panel[s], totals[i][s], half_sums);
-        const __m256 scale = _mm256_mul_ps(panel[s]->scale, _mm256_set1_ps(x.scales[at]));
+        const __m256i sum = without_offset(panels[s], totals[i][s], x->halves[row + i]);
+        const __m256 scale = _mm256_mul_ps(panels[s].scale, _mm256_set1_ps(x->scales[row + i]));
         acc[i][s] = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(sum), acc[i][s]);
         if constexpr (F::kMinima != Minima::kNone) {
-          acc[i][s] = _mm256_fmadd_ps(panel[s]->minimum, _mm256_set1_ps(x.sums[at]), acc[i][s]);
+          const __m256 x_sum = _mm256_set1_ps(x->sums[row + i]);
+          acc[i][s] = _mm256_fmadd_ps(panels[s].minimum, x_sum, acc[i][s]);
         }
       }
     }
   }
-}
-
-template <class F, int kR, int kS>
-[[gnu::target(MOXIE_INT8_TARGET)]] inline void run_tile(const Int8Product& p, PanelGroup<F>* panels,
-                                                        int64_t row, int64_t end, int64_t first) {
-  __m256 acc[kR][kS];
-  panel_tile<F, kR, kS>(panels, p.x, first, acc);
-  for (int i = 0; i < kR; ++i) {
-    for (int s = 0; s < kS; ++s) {
-      const int64_t at = row + 8 * s;
-      put_eight(p.y + (first + i) * p.ld + at, end - at, p.accumulate, acc[i][s]);
-    }
+#pragma GCC unroll 4
+  for (int i = 0; i < kR; ++i, y += ld) {
+#pragma GCC unroll 2
+    for (int s = 0; s < kS; ++s) put_eight(y + 8 * s, count - 8 * s, accumulate, acc[i][s]);
   }
 }
 
@@ -252,43 +291,54 @@ MOXIE_INT8_HERE void fetch(const std::byte* begin, const std::byte* end) {
   for (; begin < end; begin += 64) _mm_prefetch(begin, _MM_HINT_T0);
 }
 
+// kS panels with rows [first, last) of x.
 template <class F, int kS>
 [[gnu::target(MOXIE_INT8_TARGET)]] inline void run_strip(const Int8Product& p,
-                                                         PanelGroup<F>* panels, int64_t row,
-                                                         int64_t end) {
-  // What the registers hold: with several runs there are their totals too.
-  constexpr int kR = kAddsFours || PanelGroup<F>::kRun == 8 ? 4 : 2;
+                                                         const RowsGroup<F>* x, int64_t first,
+                                                         int64_t last, PanelGroup<F>* panels,
+                                                         int64_t row, int64_t end) {
+  const int64_t groups = p.x.groups();
   for (int s = 0; s < kS; ++s) {
-    const std::byte* rows[8];
+    const std::byte* at[8];
     for (int64_t k = 0; k < 8; ++k) {
-      const int64_t at = row + 8 * s + k;
-      rows[k] = p.weight + (at < end ? at : row) * p.stride;
+      const int64_t r = row + 8 * s + k;
+      at[k] = p.weight + (r < end ? r : row) * p.stride;
     }
-    fill_panel<F>(rows, p.x.groups(), panels + s * p.x.groups());
+    fill_panel<F>(at, groups, kS, panels + s);
   }
   // The next rows of the weight come from memory while these are multiplied.
   const std::byte* next = p.weight + (row + 8 * kS) * p.stride;
-  const int64_t share = 8 * kS * p.stride / p.x.count;  // for each row of x
-  int64_t i = 0;
-  for (; i + kR <= p.x.count; i += kR) {
-    fetch(next + i * share, next + (i + kR) * share);
-    run_tile<F, kR, kS>(p, panels, row, end, i);
+  const int64_t share = 4 * 8 * kS * p.stride / (last - first);  // for four rows of x
+  float* y = p.y + first * p.ld + row;
+  int64_t i = first;
+  for (; i + 4 <= last; i += 4, x += groups, y += 4 * p.ld, next += share) {
+    fetch(next, next + share);
+    run_tile<F, 4, kS>(panels, x, groups, 0, y, p.ld, end - row, p.accumulate);
   }
-  for (; i < p.x.count; ++i) run_tile<F, 1, kS>(p, panels, row, end, i);
+  for (int k = 0; i < last; ++i, ++k, y += p.ld) {
+    run_tile<F, 1, kS>(panels, x, groups, k, y, p.ld, end - row, p.accumulate);
+  }
 }
 
 template <class F>
 void panels(const Int8Product& p, int64_t begin, int64_t end) {
-  using Group = PanelGroup<F>;
-  const size_t bytes = static_cast<size_t>(2 * p.x.groups()) * sizeof(Group) +
-                       static_cast<size_t>(Group::kIsWide ? 4 * 2 * p.x.cols : 0);
-  auto* panels = reinterpret_cast<Group*>(
+  const int64_t groups = p.x.groups();
+  const int64_t most = std::min(p.x.count, kRowsPrepared);
+  const int64_t fours = (most + 3) / 4 * groups;
+  const size_t bytes = static_cast<size_t>(fours) * sizeof(RowsGroup<F>) +
+                       static_cast<size_t>(2 * groups) * sizeof(PanelGroup<F>);
+  auto* x = reinterpret_cast<RowsGroup<F>*>(
       kernels::scratch(kernels::Scratch::kInt8Panels, bytes / sizeof(float)));
-  for (int64_t row = begin; row < end; row += 16) {
-    if (end - row > 8) {
-      run_strip<F, 2>(p, panels, row, end);
-    } else {
-      run_strip<F, 1>(p, panels, row, end);
+  auto* panels = reinterpret_cast<PanelGroup<F>*>(x + fours);
+  for (int64_t first = 0; first < p.x.count; first += most) {
+    const int64_t last = std::min(p.x.count, first + most);
+    prepare_rows<F>(p.x, first, last, x);
+    for (int64_t row = begin; row < end; row += 16) {
+      if (end - row > 8) {
+        run_strip<F, 2>(p, x, first, last, panels, row, end);
+      } else {
+        run_strip<F, 1>(p, x, first, last, panels, row, end);
+      }
     }
   }
 }

@@ -109,6 +109,44 @@ TEST(Int8, KernelsAgreeBitForBitAndWithTheDoubleReference) {
   EXPECT_EQ(seen, kInt8Formats);
 }
 
+// The smallest and the largest codes meet the largest activations: sums of 16 bits at their limits.
+TEST(Int8, SumsHoldTheirExtremes) {
+  constexpr int64_t kX = 4;
+  std::vector<float> values(kX * kCols, 1.0f);
+  for (int64_t c = 0; c < kCols; ++c) {
+    values[static_cast<size_t>(kCols + c)] = -1.0f;
+    values[static_cast<size_t>(2 * kCols + c)] = c % 2 == 0 ? 1.0f : -1.0f;
+    values[static_cast<size_t>(3 * kCols + c)] = c % 32 < 16 ? 1.0f : -1.0f;
+  }
+  const Quantised x(values, kX, true);
+  for (const auto& format : formats()) {
+    if (format->int8 == nullptr) continue;
+    const auto scales = random_rows(*format.entry, 16, 7);
+    for (const int fill : {0x00, 0xFF, 0x0F, 0x80, 0x7F}) {
+      auto w = scales;
+      const bool is_q6_k = format->gguf_type == 14;
+      for (size_t i = 0; i < w.size(); ++i) {
+        const size_t at = i % static_cast<size_t>(format->bytes);
+        const bool is_factor = is_q6_k ? at >= 208 : at < (format->bytes % 4 == 0 ? 4 : 2);
+        if (!is_factor) w[i] = static_cast<std::byte>(fill);
+      }
+      const Int8Kernels& kernels = *format->int8;
+      const auto y = run(kernels.dots_scalar, *format.entry, w, x.rows, false);
+      EXPECT_EQ(y, run(kernels.dots, *format.entry, w, x.rows, false)) << format.name << fill;
+      EXPECT_EQ(y, run(kernels.panels, *format.entry, w, x.rows, false)) << format.name << fill;
+    }
+  }
+}
+
+TEST(Int8, PanelsTakeAnyNumberOfRows) {
+  const auto& format = require_row(formats(), "format", "q5_0");
+  const auto w = random_rows(*format.entry, 19, 8);
+  const auto values = normals(517 * kCols, 9);  // twice as many as are prepared at once, and some
+  const Quantised x(values, 517, false);
+  EXPECT_EQ(run(format->int8->dots, *format.entry, w, x.rows, true),
+            run(format->int8->panels, *format.entry, w, x.rows, true));
+}
+
 TEST(Int8, RoundingIsTheSameOnEveryPathAndWithinHalfAStep) {
   auto values = normals(3 * kCols, 2);
   for (size_t i = 0; i < values.size(); ++i) values[i] *= std::exp2f(float(i / 32 % 40) - 20);
