@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "nn/param.h"
+#include "quant/low_rank.h"
 #include "tensor/tensor.h"
 
 namespace moxie::nn {
@@ -35,6 +36,8 @@ class Tap {
   virtual Tensor apply(const Tensor& x, Tensor y, const TapContext& context) = 0;
   // For a tap that can be said so, apart from dropout: what runs it, or stores it, may use that.
   virtual std::optional<LowRank> low_rank() const { return {}; }
+  // A copy of it, rounded for inference, of what its params hold now; null where there is none.
+  virtual std::shared_ptr<const quant::LowRankCopy> rounded_low_rank() { return {}; }
 };
 
 struct Site {

@@ -1,15 +1,19 @@
 // Rounding of activations to 8 bits, and the split of int8 products over threads: by rows of the
 // weight, which neither changes nor orders any sum.
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
+#include <thread>
+#include <utility>
+#include <vector>
 
 #include "base/cpu.h"
 #include "base/threads.h"
 #include "kernels/scratch.h"
 #include "quant/codec_avx2.h"
 #include "quant/int8.h"
-#include "quant/weight.h"
+#include "quant/low_rank.h"
 
 namespace moxie::quant {
 namespace {
@@ -122,34 +126,162 @@ void quantise_rows(const float* x, const Int8Rows& out, int64_t begin, int64_t e
   quantise_rows_scalar(x, out, begin, end);
 }
 
-void int8_matmul(std::span<const Int8Matrix> matrices, int64_t cols, const float* x, int64_t n,
-                 bool accumulate) {
-  if (n == 0 || cols == 0) return;
-  const int64_t groups = n * (cols / kInt8Group);
-  float* memory = kernels::scratch(kernels::Scratch::kInt8Rows,
-                                   static_cast<size_t>(groups * (kInt8Group / 4 + 3)));
-  Int8Rows quantised{n, cols, reinterpret_cast<int8_t*>(memory), nullptr, nullptr, nullptr};
-  quantised.scales = memory + groups * (kInt8Group / 4);
-  quantised.sums = quantised.scales + groups;
-  quantised.halves = reinterpret_cast<int32_t*>(quantised.sums + groups);
-  parallel_for(n, std::max<int64_t>(1, kSmallRows / cols),
-               [&](int64_t begin, int64_t end) { quantise_rows(x, quantised, begin, end); });
-  int64_t all = 0;
-  for (const Int8Matrix& m : matrices) all += strips_of(m);
-  const int64_t grain = std::max<int64_t>(1, kSmallWork / (kStrip * cols * n));
-  parallel_for(all, grain, [&](int64_t begin, int64_t end) {
-    int64_t first = 0;  // strip of this matrix
+namespace {
+
+// One call's products and what is attached to them. A thread first makes its share of the h's of
+// low_rank.h, then its rows of the weights, then adds to these what the h's give.
+class Products {
+ public:
+  Products(std::span<const Int8Matrix> matrices, int64_t cols, const float* x, int64_t n,
+           bool accumulate)
+      : matrices_(matrices), x_(x), accumulate_(accumulate) {
+    const int64_t groups = n * (cols / kInt8Group);
+    int64_t floats = groups * (kInt8Group / 4 + 3);
     for (const Int8Matrix& m : matrices) {
+      if (m.attached != nullptr) floats += n * (2 * m.attached->rank() + 2);
+    }
+    float* memory = kernels::scratch(kernels::Scratch::kInt8Rows, static_cast<size_t>(floats));
+    const auto take = [&memory](int64_t count) { return std::exchange(memory, memory + count); };
+    rows_ = {n,       cols,    reinterpret_cast<int8_t*>(take(groups * (kInt8Group / 4))),
+             nullptr, nullptr, nullptr};
+    rows_.scales = take(groups);
+    rows_.sums = take(groups);
+    rows_.halves = reinterpret_cast<int32_t*>(take(groups));
+    for (const Int8Matrix& m : matrices) {
+      if (m.attached == nullptr) continue;
+      const int64_t rank = m.attached->rank();
+      const int64_t pairs = (rank + 1) / 2;
+      float* h = take(n * rank);
+      auto* codes = reinterpret_cast<int32_t*>(take(n * pairs));
+      inner_.push_back({m.attached->inner(h), {n, pairs, codes, take(n)}});
+    }
+    left_ = strips_of_inner();
+  }
+
+  void run() {
+    const int64_t cols = rows_.cols, n = rows_.count;
+    const int64_t grain = std::max<int64_t>(1, kSmallRows / cols);
+    // Where threads share the rounding of x, each makes the h's of its rows while these are in its
+    // cache. Else they are more rows of weights, the first ones.
+    const bool is_many = n > grain;
+    parallel_for(n, grain, [&](int64_t begin, int64_t end) {
+      quantise_rows(x_, rows_, begin, end);
+      if (is_many) make_inner(begin, end);
+    });
+    const int64_t first = is_many ? 0 : strips_of_inner();
+    int64_t all = first;
+    for (const Int8Matrix& m : matrices_) all += strips_of(m);
+    parallel_for(all, std::max<int64_t>(1, kSmallWork / (kStrip * cols * n)),
+                 [&](int64_t begin, int64_t end) {
+                   if (begin < first) make_inner_strips(begin, std::min(end, first));
+                   begin = std::max(begin, first) - first;
+                   run_strips(begin, end - first, is_many);
+                   if (first > 0) add_inner(begin, end - first);
+                 });
+  }
+
+ private:
+  struct Inner {
+    Int8Matrix matrix;  // A
+    InnerRows rows;
+  };
+
+  static void multiply(const Int8Matrix& m, const Int8Product& product, int64_t begin,
+                       int64_t end) {
+    (product.x.count >= kManyRows ? m.kernels->panels : m.kernels->dots)(product, begin, end);
+  }
+
+  // h and its codes for rows [begin, end) of x.
+  void make_inner(int64_t begin, int64_t end) const {
+    const int64_t skipped = begin * rows_.groups();
+    const Int8Rows part{end - begin,
+                        rows_.cols,
+                        rows_.codes + skipped * kInt8Group,
+                        rows_.scales + skipped,
+                        rows_.sums + skipped,
+                        rows_.halves + skipped};
+    for (const Inner& inner : inner_) {
+      const Int8Matrix& a = inner.matrix;
+      multiply(a, {a.bytes, a.stride, part, a.y + begin * a.rows, a.rows, false}, 0, a.rows);
+      round_inner(a.y, a.rows, inner.rows, begin, end);
+    }
+  }
+
+  int64_t strips_of_inner() const {
+    int64_t strips = 0;
+    for (const Inner& inner : inner_) strips += strips_of(inner.matrix);
+    return strips;
+  }
+
+  // Strips [begin, end) of all A's. Who makes the last of them rounds the h's.
+  void make_inner_strips(int64_t begin, int64_t end) {
+    int64_t first = 0;
+    for (const Inner& inner : inner_) {
+      const Int8Matrix& a = inner.matrix;
+      const int64_t low = std::max(begin - first, int64_t{0});
+      const int64_t high = std::min(end - first, strips_of(a));
+      first += strips_of(a);
+      if (low >= high) continue;
+      multiply(a, {a.bytes, a.stride, rows_, a.y, a.rows, false}, low * kStrip,
+               std::min(a.rows, high * kStrip));
+    }
+    if (left_.fetch_sub(end - begin) != end - begin) return;
+    for (const Inner& inner : inner_)
+      round_inner(inner.matrix.y, inner.matrix.rows, inner.rows, 0, rows_.count);
+    is_ready_.store(true, std::memory_order_release);
+  }
+
+  // Calls f(matrix, its place among those with something attached, first row, last row) for strips
+  // [begin, end) of all weights.
+  template <class F>
+  void for_parts(int64_t begin, int64_t end, F f) const {
+    int64_t first = 0;  // strip of this matrix
+    size_t place = 0;
+    for (const Int8Matrix& m : matrices_) {
       const int64_t low = std::max(begin, first) - first;
       const int64_t high = std::min(end - first, strips_of(m));
       first += strips_of(m);
-      if (low >= high) continue;
-      const auto run = n >= kManyRows ? m.kernels->panels : m.kernels->dots;
-      const int64_t last = std::min(m.rows, high * kStrip);
-      run({m.bytes, m.stride, quantised, m.y, m.rows, accumulate}, low * kStrip, last);
-      if (m.term != nullptr) m.term->add_to(m.y, n, m.rows, low * kStrip, last);
+      if (low < high) f(m, place, low * kStrip, std::min(m.rows, high * kStrip));
+      place += m.attached != nullptr ? 1 : 0;
     }
-  });
+  }
+
+  // With `adds` what is attached follows strip by strip, while their y is in the cache.
+  void run_strips(int64_t begin, int64_t end, bool adds) const {
+    for_parts(begin, end, [&](const Int8Matrix& m, size_t place, int64_t low, int64_t high) {
+      const Int8Product product{m.bytes, m.stride, rows_, m.y, m.rows, accumulate_};
+      if (!adds || m.attached == nullptr) return multiply(m, product, low, high);
+      for (int64_t at = low; at < high; at += kStrip) {
+        const int64_t last = std::min(high, at + kStrip);
+        multiply(m, product, at, last);
+        m.attached->add_to(inner_[place].rows, m.y, at, last);
+      }
+    });
+  }
+
+  void add_inner(int64_t begin, int64_t end) const {
+    // Another thread makes them first of all, so they are there by now, as a rule.
+    while (!is_ready_.load(std::memory_order_acquire)) std::this_thread::yield();
+    for_parts(begin, end, [&](const Int8Matrix& m, size_t place, int64_t low, int64_t high) {
+      if (m.attached != nullptr) m.attached->add_to(inner_[place].rows, m.y, low, high);
+    });
+  }
+
+  std::span<const Int8Matrix> matrices_;
+  const float* x_;
+  bool accumulate_;
+  Int8Rows rows_;  // x
+  std::vector<Inner> inner_;
+  std::atomic<int64_t> left_;  // strips of A's to be made
+  std::atomic<bool> is_ready_ = false;
+};
+
+}  // namespace
+
+void int8_matmul(std::span<const Int8Matrix> matrices, int64_t cols, const float* x, int64_t n,
+                 bool accumulate) {
+  if (n == 0 || cols == 0) return;
+  Products(matrices, cols, x, n, accumulate).run();
 }
 
 }  // namespace moxie::quant
