@@ -15,6 +15,7 @@
 #include "ops/lora.h"
 #include "ops/scale.h"
 #include "ops/tape.h"
+#include "quant/low_rank.h"
 
 namespace moxie::adapt {
 namespace {

@@ -71,6 +71,7 @@ std::shared_ptr<const quant::LowRankCopy> Linear::attached(const TapContext& con
 std::vector<Tensor> forward_together(std::initializer_list<const Linear*> linears, const Tensor& x,
                                      const TapContext& context) {
   std::vector<Tensor> results;
+  results.reserve(linears.size());  // a decoding step feels every allocation
   const bool is_plain = ops::Tape::active() == nullptr && x.dtype() == DType::kF32 &&
                         std::all_of(linears.begin(), linears.end(), [&](const Linear* linear) {
                           return linear->weight.is_frozen() && linear->weight.cols() == x.cols();
@@ -82,6 +83,8 @@ std::vector<Tensor> forward_together(std::initializer_list<const Linear*> linear
   }
   std::vector<std::shared_ptr<const quant::LowRankCopy>> attached;
   std::vector<quant::Weight::Product> products;
+  attached.reserve(linears.size());
+  products.reserve(linears.size());
   for (const Linear* linear : linears) {
     results.push_back(Tensor::empty({x.rows(), linear->weight.rows()}, DType::kF32));
     attached.push_back(linear->attached(context));

@@ -8,8 +8,11 @@
 #include <vector>
 
 #include "nn/param.h"
-#include "quant/low_rank.h"
 #include "tensor/tensor.h"
+
+namespace moxie::quant {
+class LowRankCopy;  // low_rank.h
+}
 
 namespace moxie::nn {
 

@@ -153,9 +153,12 @@ class Products {
       const int64_t pairs = (rank + 1) / 2;
       float* h = take(n * rank);
       auto* codes = reinterpret_cast<int32_t*>(take(n * pairs));
-      inner_.push_back({m.attached->inner(h), {n, pairs, codes, take(n)}});
+      const Int8Matrix a = m.attached->inner(h);
+      const int64_t fours = std::clamp<int64_t>(kStrip * m.stride / a.stride / 4, 1, kStrip / 4);
+      inner_.push_back({a, {n, pairs, codes, take(n)}, 4 * fours});
+      m.attached->fetch_inner();
     }
-    left_ = strips_of_inner();
+    left_ = parts_of_inner();
   }
 
   void run() {
@@ -163,20 +166,21 @@ class Products {
     const int64_t grain = std::max<int64_t>(1, kSmallRows / cols);
     // Where threads share the rounding of x, each makes the h's of its rows while these are in its
     // cache. Else they are more rows of weights, the first ones.
-    const bool is_many = n > grain;
-    parallel_for(n, grain, [&](int64_t begin, int64_t end) {
+    is_many_ = n > grain;
+    first_ = is_many_ ? 0 : left_.load();
+    // A closure of one pointer costs no allocation.
+    parallel_for(n, grain, [this](int64_t begin, int64_t end) {
       quantise_rows(x_, rows_, begin, end);
-      if (is_many) make_inner(begin, end);
+      if (is_many_) make_inner(begin, end);
     });
-    const int64_t first = is_many ? 0 : strips_of_inner();
-    int64_t all = first;
+    int64_t all = first_;
     for (const Int8Matrix& m : matrices_) all += strips_of(m);
     parallel_for(all, std::max<int64_t>(1, kSmallWork / (kStrip * cols * n)),
-                 [&](int64_t begin, int64_t end) {
-                   if (begin < first) make_inner_strips(begin, std::min(end, first));
-                   begin = std::max(begin, first) - first;
-                   run_strips(begin, end - first, is_many);
-                   if (first > 0) add_inner(begin, end - first);
+                 [this](int64_t begin, int64_t end) {
+                   if (begin < first_) make_inner_parts(begin, std::min(end, first_));
+                   begin = std::max(begin, first_) - first_;
+                   run_strips(begin, end - first_);
+                   if (first_ > 0) add_inner(begin, end - first_);
                  });
   }
 
@@ -184,6 +188,8 @@ class Products {
   struct Inner {
     Int8Matrix matrix;  // A
     InnerRows rows;
+    int64_t share;  // rows of A that are as many bytes as a strip of the weight
+    int64_t parts() const { return (matrix.rows + share - 1) / share; }
   };
 
   static void multiply(const Int8Matrix& m, const Int8Product& product, int64_t begin,
@@ -207,23 +213,23 @@ class Products {
     }
   }
 
-  int64_t strips_of_inner() const {
-    int64_t strips = 0;
-    for (const Inner& inner : inner_) strips += strips_of(inner.matrix);
-    return strips;
+  int64_t parts_of_inner() const {
+    int64_t parts = 0;
+    for (const Inner& inner : inner_) parts += inner.parts();
+    return parts;
   }
 
-  // Strips [begin, end) of all A's. Who makes the last of them rounds the h's.
-  void make_inner_strips(int64_t begin, int64_t end) {
+  // Parts [begin, end) of all A's. Who makes the last of them rounds the h's.
+  void make_inner_parts(int64_t begin, int64_t end) {
     int64_t first = 0;
     for (const Inner& inner : inner_) {
       const Int8Matrix& a = inner.matrix;
       const int64_t low = std::max(begin - first, int64_t{0});
-      const int64_t high = std::min(end - first, strips_of(a));
-      first += strips_of(a);
+      const int64_t high = std::min(end - first, inner.parts());
+      first += inner.parts();
       if (low >= high) continue;
-      multiply(a, {a.bytes, a.stride, rows_, a.y, a.rows, false}, low * kStrip,
-               std::min(a.rows, high * kStrip));
+      multiply(a, {a.bytes, a.stride, rows_, a.y, a.rows, false}, low * inner.share,
+               std::min(a.rows, high * inner.share));
     }
     if (left_.fetch_sub(end - begin) != end - begin) return;
     for (const Inner& inner : inner_)
@@ -246,11 +252,12 @@ class Products {
     }
   }
 
-  // With `adds` what is attached follows strip by strip, while their y is in the cache.
-  void run_strips(int64_t begin, int64_t end, bool adds) const {
+  // Many rows add what is attached strip by strip, while their y is in the cache.
+  void run_strips(int64_t begin, int64_t end) const {
     for_parts(begin, end, [&](const Int8Matrix& m, size_t place, int64_t low, int64_t high) {
       const Int8Product product{m.bytes, m.stride, rows_, m.y, m.rows, accumulate_};
-      if (!adds || m.attached == nullptr) return multiply(m, product, low, high);
+      if (!is_many_ && m.attached != nullptr) m.attached->fetch(low, high);
+      if (!is_many_ || m.attached == nullptr) return multiply(m, product, low, high);
       for (int64_t at = low; at < high; at += kStrip) {
         const int64_t last = std::min(high, at + kStrip);
         multiply(m, product, at, last);
@@ -270,9 +277,11 @@ class Products {
   std::span<const Int8Matrix> matrices_;
   const float* x_;
   bool accumulate_;
-  Int8Rows rows_;  // x
+  bool is_many_ = false;
+  int64_t first_ = 0;  // parts of A's that come before the strips of the weights
+  Int8Rows rows_;      // x
   std::vector<Inner> inner_;
-  std::atomic<int64_t> left_;  // strips of A's to be made
+  std::atomic<int64_t> left_;  // parts of A's to be made
   std::atomic<bool> is_ready_ = false;
 };
 

@@ -51,6 +51,10 @@ int32_t code_at(const float* h, int64_t k, int64_t rank, float inverse) {
   return k < rank && inverse != 0 ? static_cast<int32_t>(std::nearbyint(h[k] * inverse)) : 0;
 }
 
+void fetch_lines(const std::byte* from, int64_t bytes) {
+  for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at, 0, 2);
+}
+
 #ifndef MOXIE_SCALAR_ONLY
 constexpr int64_t kRowsAtOnce = 6;  // of y, whose sums the registers hold
 
@@ -66,6 +70,9 @@ template <int kR>
   for (int i = 0; i < kR; ++i) totals[i][0] = totals[i][1] = _mm256_setzero_si256();
   const auto* words = reinterpret_cast<const __m128i*>(strip);
   const int32_t* codes = h.codes + first * h.pairs;
+  // The rows of y stand far apart: no prefetcher of the CPU sees them coming.
+  for (int i = 0; i < kR; ++i) _mm_prefetch(y + (first + kR + i) * ld, _MM_HINT_T0);
+#pragma GCC unroll 2
   for (int64_t p = 0; p < h.pairs; ++p) {
     const __m256i low = _mm256_cvtepi8_epi16(_mm_loadu_si128(words + 2 + 2 * p));
     const __m256i high = _mm256_cvtepi8_epi16(_mm_loadu_si128(words + 3 + 2 * p));
@@ -156,8 +163,8 @@ LowRankCopy::LowRankCopy(int64_t rank, int64_t cols, int64_t rows)
   const QuantFormat& format = *require_row(formats(), "format", "q8_0").entry;
   kernels_ = format.int8;
   stride_ = row_bytes(format, cols);
-  a_.resize(static_cast<size_t>(rank * stride_));
-  b_.resize(static_cast<size_t>((rows + kStrip - 1) / kStrip * strip_bytes()));
+  strips_at_ = (rank * stride_ + kStrip - 1) / kStrip * kStrip;
+  memory_.resize(static_cast<size_t>(strips_at_ + (rows + kStrip - 1) / kStrip * strip_bytes()));
 }
 
 std::shared_ptr<const LowRankCopy> LowRankCopy::make(const float* a, const float* b, int64_t rank,
@@ -181,7 +188,7 @@ void LowRankCopy::keep_a(const float* a, float unit) {
     for (int64_t k = begin; k < end; ++k) {
       std::transform(a + k * cols_, a + (k + 1) * cols_, scaled.begin(),
                      [unit](float x) { return x / unit; });
-      format.encode(scaled.data(), a_.data() + k * stride_, cols_);
+      format.encode(scaled.data(), memory_.data() + k * stride_, cols_);
     }
   });
 }
@@ -189,7 +196,7 @@ void LowRankCopy::keep_a(const float* a, float unit) {
 void LowRankCopy::keep_b(const float* b, float factor) {
   parallel_for(rows_, 64, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      std::byte* strip = b_.data() + r / kStrip * strip_bytes();
+      std::byte* strip = memory_.data() + strips_at_ + r / kStrip * strip_bytes();
       const float top = largest(b + r * rank_, rank_) * std::fabs(factor);
       if (top < kLeast) continue;  // zeros
       const BFloat16 scale = bf16_above(top / 127.0f);
@@ -204,12 +211,20 @@ void LowRankCopy::keep_b(const float* b, float factor) {
 }
 
 Int8Matrix LowRankCopy::inner(float* h) const {
-  return {kernels_, a_.data(), stride_, rank_, h, nullptr};
+  return {kernels_, memory_.data(), stride_, rank_, h, nullptr};
+}
+
+void LowRankCopy::fetch_inner() const {
+  fetch_lines(memory_.data(), rank_ * stride_);
+}
+
+void LowRankCopy::fetch(int64_t begin, int64_t end) const {
+  fetch_lines(strip_of(begin), (end - begin + kStrip - 1) / kStrip * strip_bytes());
 }
 
 void LowRankCopy::add_to_scalar(const InnerRows& h, float* y, int64_t begin, int64_t end) const {
   for (int64_t r = begin; r < end; ++r) {
-    const std::byte* strip = b_.data() + r / kStrip * strip_bytes();
+    const std::byte* strip = strip_of(r);
     const float scale = to_float(BFloat16{load<uint16_t>(strip + r % kStrip * 2)});
     for (int64_t i = 0; i < h.count; ++i) {
       int32_t sum = 0;
@@ -229,7 +244,7 @@ void LowRankCopy::add_to(const InnerRows& h, float* y, int64_t begin, int64_t en
 #ifndef MOXIE_SCALAR_ONLY
   if (active_isa() >= Isa::kAvx2) {
     for (int64_t r = begin; r < end; r += kStrip) {
-      const std::byte* strip = b_.data() + r / kStrip * strip_bytes();
+      const std::byte* strip = strip_of(r);
       const int64_t width = std::min(kStrip, end - r);
       int64_t i = 0;
       for (; i + kRowsAtOnce <= h.count; i += kRowsAtOnce)

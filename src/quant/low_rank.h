@@ -38,8 +38,11 @@ class LowRankCopy {
                                                  int64_t cols, int64_t rows, double scaling);
 
   int64_t rank() const { return rank_; }
-  size_t bytes() const { return a_.size() + b_.size(); }
+  size_t bytes() const { return memory_.size(); }
   Int8Matrix inner(float* h) const;  // the product that makes h [n, rank] of x
+  // Asks for A, or for what columns [begin, end) need of B: too short to be seen coming.
+  void fetch_inner() const;
+  void fetch(int64_t begin, int64_t end) const;
   // Adds columns [begin, end) to y [n, rows]; begin is a multiple of kStrip.
   void add_to(const InnerRows& h, float* y, int64_t begin, int64_t end) const;
   void add_to_scalar(const InnerRows& h, float* y, int64_t begin, int64_t end) const;
@@ -50,11 +53,15 @@ class LowRankCopy {
   void keep_b(const float* b, float factor);
   int64_t pairs() const { return (rank_ + 1) / 2; }
   int64_t strip_bytes() const { return 2 * kStrip * (1 + pairs()); }
+  const std::byte* strip_of(int64_t row) const {
+    return memory_.data() + strips_at_ + row / kStrip * strip_bytes();
+  }
   int64_t rank_, cols_, rows_;
-  const Int8Kernels* kernels_;  // of a_'s format
-  int64_t stride_;
-  std::vector<std::byte> a_;
-  std::vector<std::byte> b_;  // of each strip: its bf16 scales, then the code pairs [pairs, kStrip]
+  const Int8Kernels* kernels_;  // of A's format
+  int64_t stride_, strips_at_;
+  // A, then B: of each strip its bf16 scales and the code pairs [pairs, kStrip]. Products ask for
+  // rows ahead of those they multiply, and what follows A is needed next.
+  std::vector<std::byte> memory_;
 };
 
 }  // namespace moxie::quant

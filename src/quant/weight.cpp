@@ -171,6 +171,7 @@ void Weight::matmul(const float* x, int64_t n, float* y, bool accumulate) const 
 
 void Weight::matmul_together(std::span<const Product> products, const float* x, int64_t n) {
   std::vector<Int8Matrix> together;
+  together.reserve(products.size());
   for (const Product& product : products) {
     MOXIE_ASSERT(product.weight.cols_ == products[0].weight.cols_);
     if (product.weight.runs_int8()) {
