@@ -2,7 +2,9 @@
 // Kalajdzievski, 2023). A starts Kaiming-uniform with a = sqrt(5), B at zero, as in PEFT. On an
 // embedding: E[t] + s B A[:, t].
 #include <cmath>
+#include <mutex>
 #include <numeric>
+#include <tuple>
 
 #include "adapt/targets.h"
 #include "kernels/gemm.h"
@@ -12,6 +14,8 @@
 #include "ops/gather_columns.h"
 #include "ops/lora.h"
 #include "ops/scale.h"
+#include "ops/tape.h"
+#include "quant/low_rank.h"
 
 namespace moxie::adapt {
 namespace {
@@ -43,6 +47,34 @@ uint64_t stream_of(const std::string& name) {  // FNV-1a: a stable number for a 
   return hash;
 }
 
+// The copy that inference multiplies with: made when it is asked for, and again once A or B
+// changed.
+class RoundedCopy {
+ public:
+  std::shared_ptr<const quant::LowRankCopy> of(const nn::Param& a, const nn::Param& b,
+                                               double scaling) {
+    const std::lock_guard<std::mutex> lock(guard_);
+    const Source source{a.value.raw(), b.value.raw(), a.changes, b.changes};
+    if (source != source_) {
+      copy_ = quant::LowRankCopy::make(a.value.data<float>(), b.value.data<float>(), a.value.rows(),
+                                       a.value.cols(), b.value.rows(), scaling);
+      source_ = source;
+    }
+    return copy_;
+  }
+  void drop() {
+    const std::lock_guard<std::mutex> lock(guard_);
+    copy_.reset();
+    source_ = {};
+  }
+
+ private:
+  using Source = std::tuple<const void*, const void*, uint64_t, uint64_t>;
+  std::mutex guard_;
+  Source source_;  // what copy_ was made of
+  std::shared_ptr<const quant::LowRankCopy> copy_;
+};
+
 class LoraAdapter : public Adapter {
  public:
   LoraAdapter(const nn::Site& site, int64_t rank, double scaling, double dropout, Rng rng)
@@ -68,6 +100,7 @@ class LoraAdapter : public Adapter {
   }
 
   Tensor apply(const Tensor& x, Tensor y, const nn::TapContext& context) override {
+    if (ops::Tape::active() != nullptr) rounded_.drop();  // it trains: no memory for a copy
     if (is_embedding_) return apply_to_embedding(y, context);
     const Tensor a = matched(a_, y.dtype());
     const Tensor b = matched(b_, y.dtype());
@@ -80,6 +113,10 @@ class LoraAdapter : public Adapter {
   std::vector<nn::Param*> params() override { return {&a_, &b_}; }
   std::optional<nn::LowRank> low_rank() const override {
     return nn::LowRank{a_.value, b_.value, scaling_};
+  }
+  std::shared_ptr<const quant::LowRankCopy> rounded_low_rank() override {
+    if (is_embedding_ || a_.value.dtype() != DType::kF32) return {};
+    return rounded_.of(a_, b_, scaling_);
   }
 
   std::vector<std::string> peft_keys() const override {
@@ -123,6 +160,7 @@ class LoraAdapter : public Adapter {
   double scaling_, dropout_;
   uint64_t stream_;
   nn::Param a_, b_;
+  RoundedCopy rounded_;
 };
 
 // Settings of PEFT's LoraConfig that change what an adapter computes, and the values that mean "not

@@ -76,6 +76,11 @@ void attend_single(const AttentionShape<T>& shape,
   const int64_t group = shape.heads / shape.kv_heads;
   std::vector<Part<T>> parts;
   std::vector<size_t> heads;  // the first part of each, then the number of parts
+  size_t most = 0;
+  for (const AttentionSequence<T>* s : sequences)
+    most += static_cast<size_t>(shape.kv_heads * (s->kv_len / kSpan + 1));
+  parts.reserve(most);
+  heads.reserve(sequences.size() * static_cast<size_t>(shape.kv_heads) + 1);
   int64_t keys = 0;
   for (const AttentionSequence<T>* s : sequences) {
     const KeyRange seen = visible_keys(shape, s->kv_len - 1, s->kv_len);

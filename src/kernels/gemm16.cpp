@@ -59,7 +59,7 @@ void round_a(const Problem& t, const Rounded& r) {
           const auto rows = static_cast<int>(std::min(kCols16 + 0L, t.m - s * unit));
           kernel.round_columns(a, t.a_step, count, rows, codes, scales);
         } else {
-          *scales = kernel.round_row(a, count, reinterpret_cast<int16_t*>(codes));
+          *scales = kernel.round_row(a, count, kMost16, reinterpret_cast<int16_t*>(codes));
         }
         for (int64_t i = 0; i < unit; ++i) scales[i] *= t.alpha;
       }
@@ -112,7 +112,8 @@ void pack_rows(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, 
         b.decoder->decode(b.decoder->context, j + i, k0, k1, buffer);
         row = buffer;
       }
-      scales[i] = kernel.round_row(row, depth, reinterpret_cast<int16_t*>(codes + i * pairs));
+      scales[i] =
+          kernel.round_row(row, depth, kMost16, reinterpret_cast<int16_t*>(codes + i * pairs));
     }
     kernel.transpose(static_cast<int>(count), pairs, codes, panel);
   }

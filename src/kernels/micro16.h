@@ -1,7 +1,7 @@
 #pragma once
 // The innermost loops of products in 16-bit integers (gemm16.cpp), one table an instruction set;
-// all of them give the same bits. Numbers along k share a scale, x ~ scale * code with |code| <=
-// kMost16, and stand in pairs: two codes in 32 bits, the first in the low half.
+// all of them give the same bits. Numbers along k share a scale, x ~ scale * code with |code| at
+// most kMost16, and stand in pairs: two codes in 32 bits, the first in the low half.
 #include <cstdint>
 
 namespace moxie::kernels {
@@ -28,9 +28,10 @@ struct Tile16 {
 struct Micro16 {
   int rows;  // most rows of a tile
   void (*tile)(const Tile16& tile);
-  // Rounds k contiguous numbers; an odd count gets a 0 more. Returns their scale: NaN where one of
-  // them is no number or infinite, and then all codes are 0, as where all are below 2^-119.
-  float (*round_row)(const float* x, int64_t k, int16_t* codes);
+  // Rounds k contiguous numbers to codes of at most `most`; an odd count gets a 0 more. Returns
+  // their scale: NaN where one of them is no number or infinite, and then all codes are 0, as where
+  // all are below (most + 1) 2^-126.
+  float (*round_row)(const float* x, int64_t k, int most, int16_t* codes);
   // Rounds n <= 16 columns of k rows, x[p * ld + j], into a panel; columns beyond n are 0.
   void (*round_columns)(const float* x, int64_t ld, int64_t k, int n, int32_t* panel,
                         float* scales);

@@ -79,18 +79,18 @@ __m256i bits_of_magnitude(__m256 x) {
   return _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7FFFFFFF));
 }
 
-float round_row(const float* x, int64_t k, int16_t* codes) {
+float round_row(const float* x, int64_t k, int most, int16_t* codes) {
   const int64_t whole = k / 16 * 16;
-  __m256i most = _mm256_setzero_si256();
+  __m256i top = _mm256_setzero_si256();
   for (int64_t p = 0; p < whole; p += 16) {
-    most = _mm256_max_epi32(most, bits_of_magnitude(_mm256_loadu_ps(x + p)));
-    most = _mm256_max_epi32(most, bits_of_magnitude(_mm256_loadu_ps(x + p + 8)));
+    top = _mm256_max_epi32(top, bits_of_magnitude(_mm256_loadu_ps(x + p)));
+    top = _mm256_max_epi32(top, bits_of_magnitude(_mm256_loadu_ps(x + p + 8)));
   }
   int32_t lanes[8];
-  store(lanes, most);
+  store(lanes, top);
   int32_t magnitude = *std::max_element(lanes, lanes + 8);
   for (int64_t p = whole; p < k; ++p) magnitude = std::max(magnitude, magnitude_bits(x[p]));
-  const RoundingSteps steps = rounding_steps(magnitude, kMost16);
+  const RoundingSteps steps = rounding_steps(magnitude, most);
   if (steps.inverse == 0) {
     std::fill_n(codes, (k + 1) / 2 * 2, int16_t{0});
     return steps.scale;

@@ -11,15 +11,17 @@ inline int32_t magnitude_bits(float x) {  // ordered as |x|, with infinities and
 
 // The scale of a group by the bits of its largest magnitude, and what its numbers are multiplied by
 // before they are rounded: 0 where all codes are 0, since a number is infinite or none (the scale
-// is NaN, so that products are), or all are below 2^-119, where most / |x| could overflow.
+// is NaN, so that products are), or all are below (most + 1) 2^-126, where most / |x| could
+// overflow.
 struct RoundingSteps {
   float scale, inverse;
 };
 inline RoundingSteps rounding_steps(int32_t magnitude, int most) {
-  if (magnitude >= 0x7F800000) return {std::bit_cast<float>(0x7FC00000), 0};
-  if (magnitude < 0x04000000) return {0, 0};
   const auto top = std::bit_cast<float>(magnitude);
-  return {top / static_cast<float>(most), static_cast<float>(most) / top};
+  const auto unit = static_cast<float>(most);
+  if (magnitude >= 0x7F800000) return {std::bit_cast<float>(0x7FC00000), 0};
+  if (top < (unit + 1) * 0x1.0p-126f) return {0, 0};
+  return {top / unit, unit / top};
 }
 
 }  // namespace moxie::kernels

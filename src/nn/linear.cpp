@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "kernels/gemm.h"
 #include "ops/add_bias.h"
 #include "ops/dense.h"
 #include "ops/gather_rows.h"
@@ -66,26 +65,15 @@ Tensor Linear::finish(const Tensor& x, Tensor y, const TapContext& context) cons
   return site.run_taps(x, std::move(y), context);
 }
 
-namespace {
-
-// What follows the product, where it is no more than a low-rank term of few rows: these then cost
-// less as a part of the product than as two products of their own.
-std::optional<LowRank> term_of(const Linear& linear, const Tensor& x, const TapContext& context) {
-  const auto& taps = linear.site.taps;
-  if (taps.size() != 1 || linear.bias != nullptr || context.is_training ||
-      x.rows() > kernels::kFewRows) {
-    return {};
-  }
-  auto term = taps.front()->low_rank();
-  if (term && term->a.dtype() != DType::kF32) term.reset();
-  return term;
+std::shared_ptr<const quant::LowRankCopy> Linear::attached(const TapContext& context) const {
+  if (context.is_training || site.taps.size() != 1 || !weight.frozen().runs_int8()) return {};
+  return site.taps.front()->rounded_low_rank();
 }
-
-}  // namespace
 
 std::vector<Tensor> forward_together(std::initializer_list<const Linear*> linears, const Tensor& x,
                                      const TapContext& context) {
   std::vector<Tensor> results;
+  results.reserve(linears.size());  // a decoding step feels every allocation
   const bool is_plain = ops::Tape::active() == nullptr && x.dtype() == DType::kF32 &&
                         std::all_of(linears.begin(), linears.end(), [&](const Linear* linear) {
                           return linear->weight.is_frozen() && linear->weight.cols() == x.cols();
@@ -95,31 +83,24 @@ std::vector<Tensor> forward_together(std::initializer_list<const Linear*> linear
       results.push_back(linear->finish(x, linear->weight.apply(x), context));
     return results;
   }
-  const int64_t n = x.rows();
-  struct Term {
-    Tensor inner;  // x A^T
-    quant::LowRankTerm term;
-  };
-  std::vector<Term> terms;
+  std::vector<std::shared_ptr<const quant::LowRankCopy>> attached;
   std::vector<quant::Weight::Product> products;
-  terms.reserve(linears.size());  // products point into it
+  attached.reserve(linears.size());
+  products.reserve(linears.size());
   for (const Linear* linear : linears) {
-    results.push_back(Tensor::empty({n, linear->weight.rows()}, DType::kF32));
-    products.push_back({linear->weight.frozen(), results.back().data<float>()});
-    const auto term = term_of(*linear, x, context);
-    if (!term) continue;
-    const int64_t rank = term->a.rows();
-    Tensor inner = Tensor::empty({n, rank}, DType::kF32);
-    float* h = inner.data<float>();
-    kernels::gemm_nt(n, rank, x.cols(), x.data<float>(), term->a.data<float>(), h);
-    terms.push_back(
-        {std::move(inner), {h, term->b.data<float>(), rank, static_cast<float>(term->scaling)}});
-    products.back().term = &terms.back().term;
+    results.push_back(Tensor::empty({x.rows(), linear->weight.rows()}, DType::kF32));
+    attached.push_back(linear->attached(context));
+    products.push_back(
+        {linear->weight.frozen(), results.back().data<float>(), attached.back().get()});
   }
-  quant::Weight::matmul_together(products, x.data<float>(), n);
+  quant::Weight::matmul_together(products, x.data<float>(), x.rows());
   size_t i = 0;
   for (const Linear* linear : linears) {
-    if (products[i].term == nullptr) results[i] = linear->finish(x, std::move(results[i]), context);
+    if (attached[i] == nullptr) {
+      results[i] = linear->finish(x, std::move(results[i]), context);
+    } else if (linear->bias) {
+      results[i] = ops::add_bias(results[i], use(*linear->bias));
+    }
     ++i;
   }
   return results;

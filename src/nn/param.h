@@ -1,6 +1,7 @@
 #pragma once
 // Trainable state is a named list: checkpoints, optimizers, adapter files and parameter counts all
 // walk it. A Param's name is stable, its owner says which file it belongs to.
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@ struct Param {
   Owner owner = Owner::kBase;
   std::string group = "default";  // optimizer group
   Tensor value;                   // f32 (f64 in tests)
+  uint64_t changes = 0;           // counts writes into value: what was made of it is made again
   Tensor gradient;                // same shape; empty until the first backward
   bool is_trainable = true;
   bool decays = true;  // weight decay applies

@@ -10,6 +10,10 @@
 #include "nn/param.h"
 #include "tensor/tensor.h"
 
+namespace moxie::quant {
+class LowRankCopy;  // low_rank.h
+}
+
 namespace moxie::nn {
 
 enum class SiteKind { kLinear, kStream, kKv, kEmbedding };
@@ -35,6 +39,8 @@ class Tap {
   virtual Tensor apply(const Tensor& x, Tensor y, const TapContext& context) = 0;
   // For a tap that can be said so, apart from dropout: what runs it, or stores it, may use that.
   virtual std::optional<LowRank> low_rank() const { return {}; }
+  // A copy of it, rounded for inference, of what its params hold now; null where there is none.
+  virtual std::shared_ptr<const quant::LowRankCopy> rounded_low_rank() { return {}; }
 };
 
 struct Site {

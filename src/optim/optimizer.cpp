@@ -48,6 +48,7 @@ void Optimizer::step(double learning_rate) {
     if (!params_[i]->gradient.defined()) continue;
     check_f32(*params_[i], params_[i]->gradient, "gradient");
     ++steps[i];
+    ++params_[i]->changes;
   }
   parallel_for(static_cast<int64_t>(chunks_.size()), 1, [&](int64_t begin, int64_t end) {
     std::vector<float*> state;

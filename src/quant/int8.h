@@ -50,16 +50,16 @@ struct Int8Kernels {
   void (*dots_scalar)(const Int8Product& product, int64_t begin, int64_t end);  // the reference
 };
 
-struct LowRankTerm;  // weight.h
+class LowRankCopy;  // low_rank.h
 
-// y[n, rows] (+)= x[n, cols] W^T for each of the matrices, and its term if it has one, over all
+// y[n, rows] (+)= x[n, cols] W^T for each of the matrices, plus what is attached to it, over all
 // threads: x is rounded once, and the rows of all matrices are dealt out together.
 struct Int8Matrix {
   const Int8Kernels* kernels;
   const std::byte* bytes;
   int64_t stride, rows;
   float* y;
-  const LowRankTerm* term = nullptr;
+  const LowRankCopy* attached = nullptr;
 };
 void int8_matmul(std::span<const Int8Matrix> matrices, int64_t cols, const float* x, int64_t n,
                  bool accumulate);

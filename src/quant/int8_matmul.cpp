@@ -1,37 +1,32 @@
 // Rounding of activations to 8 bits, and the split of int8 products over threads: by rows of the
 // weight, which neither changes nor orders any sum.
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
+#include <thread>
+#include <utility>
+#include <vector>
 
 #include "base/cpu.h"
 #include "base/threads.h"
+#include "kernels/rounding.h"
 #include "kernels/scratch.h"
 #include "quant/codec_avx2.h"
 #include "quant/int8.h"
-#include "quant/weight.h"
+#include "quant/low_rank.h"
 
 namespace moxie::quant {
 namespace {
+
+using kernels::magnitude_bits;
+using kernels::rounding_steps;
+using kernels::RoundingSteps;
 
 constexpr int64_t kStrip = 16;             // rows of a weight that panels take at once
 constexpr int64_t kManyRows = 4;           // of x, from which panels are the faster way
 constexpr int64_t kSmallWork = 64 * 1024;  // multiply-adds that one thread does sooner than two
 constexpr int64_t kSmallRows = 16 * 1024;  // activations likewise
-constexpr int32_t kInfinity = 0x7F800000;
-constexpr int32_t kTiny = 0x04000000;  // 2^-119: below, 127 / max could overflow
-
-// The scale of a group from the bits of its largest magnitude, and what its elements are
-// multiplied by.
-struct Steps {
-  float scale, inverse;
-};
-Steps steps_of(int32_t magnitude) {
-  if (magnitude >= kInfinity) return {std::bit_cast<float>(0x7FC00000), 0};
-  if (magnitude < kTiny) return {0, 0};
-  const auto most = std::bit_cast<float>(magnitude);
-  return {most / 127.0f, 127.0f / most};
-}
 
 int64_t strips_of(const Int8Matrix& matrix) {
   return (matrix.rows + kStrip - 1) / kStrip;
@@ -47,9 +42,9 @@ void finish_group(const Int8Rows& out, int64_t group, float scale, int32_t low, 
 void quantise_group(const float* x, const Int8Rows& out, int64_t group) {
   int32_t magnitude = 0;
   for (int i = 0; i < kInt8Group; ++i) {
-    magnitude = std::max(magnitude, std::bit_cast<int32_t>(x[i]) & 0x7FFFFFFF);
+    magnitude = std::max(magnitude, magnitude_bits(x[i]));
   }
-  const Steps steps = steps_of(magnitude);
+  const RoundingSteps steps = rounding_steps(magnitude, 127);
   int8_t* codes = out.codes + group * kInt8Group;
   int32_t totals[2] = {0, 0};
   for (int i = 0; i < kInt8Group; ++i) {
@@ -80,7 +75,7 @@ MOXIE_AVX2 int32_t total(__m128i v) {
   __m128i top = _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
   top = _mm_max_epi32(top, _mm_shuffle_epi32(top, 0x4E));
   top = _mm_max_epi32(top, _mm_shuffle_epi32(top, 0xB1));
-  const Steps steps = steps_of(_mm_cvtsi128_si32(top));
+  const RoundingSteps steps = rounding_steps(_mm_cvtsi128_si32(top), 127);
   int8_t* codes = out.codes + group * kInt8Group;
   if (steps.inverse == 0) {
     std::fill_n(codes, kInt8Group, int8_t{0});
@@ -122,34 +117,171 @@ void quantise_rows(const float* x, const Int8Rows& out, int64_t begin, int64_t e
   quantise_rows_scalar(x, out, begin, end);
 }
 
-void int8_matmul(std::span<const Int8Matrix> matrices, int64_t cols, const float* x, int64_t n,
-                 bool accumulate) {
-  if (n == 0 || cols == 0) return;
-  const int64_t groups = n * (cols / kInt8Group);
-  float* memory = kernels::scratch(kernels::Scratch::kInt8Rows,
-                                   static_cast<size_t>(groups * (kInt8Group / 4 + 3)));
-  Int8Rows quantised{n, cols, reinterpret_cast<int8_t*>(memory), nullptr, nullptr, nullptr};
-  quantised.scales = memory + groups * (kInt8Group / 4);
-  quantised.sums = quantised.scales + groups;
-  quantised.halves = reinterpret_cast<int32_t*>(quantised.sums + groups);
-  parallel_for(n, std::max<int64_t>(1, kSmallRows / cols),
-               [&](int64_t begin, int64_t end) { quantise_rows(x, quantised, begin, end); });
-  int64_t all = 0;
-  for (const Int8Matrix& m : matrices) all += strips_of(m);
-  const int64_t grain = std::max<int64_t>(1, kSmallWork / (kStrip * cols * n));
-  parallel_for(all, grain, [&](int64_t begin, int64_t end) {
-    int64_t first = 0;  // strip of this matrix
+namespace {
+
+// One call's products and what is attached to them. A thread first makes its share of the h's of
+// low_rank.h, then its rows of the weights, then adds to these what the h's give.
+class Products {
+ public:
+  Products(std::span<const Int8Matrix> matrices, int64_t cols, const float* x, int64_t n,
+           bool accumulate)
+      : matrices_(matrices), x_(x), accumulate_(accumulate) {
+    const int64_t groups = n * (cols / kInt8Group);
+    int64_t floats = groups * (kInt8Group / 4 + 3);
     for (const Int8Matrix& m : matrices) {
+      if (m.attached != nullptr) floats += n * (2 * m.attached->rank() + 2);
+    }
+    float* memory = kernels::scratch(kernels::Scratch::kInt8Rows, static_cast<size_t>(floats));
+    const auto take = [&memory](int64_t count) { return std::exchange(memory, memory + count); };
+    rows_ = {n,       cols,    reinterpret_cast<int8_t*>(take(groups * (kInt8Group / 4))),
+             nullptr, nullptr, nullptr};
+    rows_.scales = take(groups);
+    rows_.sums = take(groups);
+    rows_.halves = reinterpret_cast<int32_t*>(take(groups));
+    for (const Int8Matrix& m : matrices) {
+      if (m.attached == nullptr) continue;
+      const int64_t rank = m.attached->rank();
+      const int64_t pairs = (rank + 1) / 2;
+      float* h = take(n * rank);
+      auto* codes = reinterpret_cast<int32_t*>(take(n * pairs));
+      const Int8Matrix a = m.attached->inner(h);
+      const int64_t fours = std::clamp<int64_t>(kStrip * m.stride / a.stride / 4, 1, kStrip / 4);
+      inner_.push_back({a, {n, pairs, codes, take(n)}, 4 * fours});
+      m.attached->fetch_inner();
+    }
+    left_ = parts_of_inner();
+  }
+
+  void run() {
+    const int64_t cols = rows_.cols, n = rows_.count;
+    const int64_t grain = std::max<int64_t>(1, kSmallRows / cols);
+    // Where threads share the rounding of x, each makes the h's of its rows while these are in its
+    // cache. Else they are more rows of weights, the first ones.
+    is_many_ = n > grain;
+    first_ = is_many_ ? 0 : left_.load();
+    // A closure of one pointer costs no allocation.
+    parallel_for(n, grain, [this](int64_t begin, int64_t end) {
+      quantise_rows(x_, rows_, begin, end);
+      if (is_many_) make_inner(begin, end);
+    });
+    int64_t all = first_;
+    for (const Int8Matrix& m : matrices_) all += strips_of(m);
+    parallel_for(all, std::max<int64_t>(1, kSmallWork / (kStrip * cols * n)),
+                 [this](int64_t begin, int64_t end) {
+                   if (begin < first_) make_inner_parts(begin, std::min(end, first_));
+                   begin = std::max(begin, first_) - first_;
+                   run_strips(begin, end - first_);
+                   if (first_ > 0) add_inner(begin, end - first_);
+                 });
+  }
+
+ private:
+  struct Inner {
+    Int8Matrix matrix;  // A
+    InnerRows rows;
+    int64_t share;  // rows of A that are as many bytes as a strip of the weight
+    int64_t parts() const { return (matrix.rows + share - 1) / share; }
+  };
+
+  static void multiply(const Int8Matrix& m, const Int8Product& product, int64_t begin,
+                       int64_t end) {
+    (product.x.count >= kManyRows ? m.kernels->panels : m.kernels->dots)(product, begin, end);
+  }
+
+  // h and its codes for rows [begin, end) of x.
+  void make_inner(int64_t begin, int64_t end) const {
+    const int64_t skipped = begin * rows_.groups();
+    const Int8Rows part{end - begin,
+                        rows_.cols,
+                        rows_.codes + skipped * kInt8Group,
+                        rows_.scales + skipped,
+                        rows_.sums + skipped,
+                        rows_.halves + skipped};
+    for (const Inner& inner : inner_) {
+      const Int8Matrix& a = inner.matrix;
+      multiply(a, {a.bytes, a.stride, part, a.y + begin * a.rows, a.rows, false}, 0, a.rows);
+      round_inner(a.y, a.rows, inner.rows, begin, end);
+    }
+  }
+
+  int64_t parts_of_inner() const {
+    int64_t parts = 0;
+    for (const Inner& inner : inner_) parts += inner.parts();
+    return parts;
+  }
+
+  // Parts [begin, end) of all A's. Who makes the last of them rounds the h's.
+  void make_inner_parts(int64_t begin, int64_t end) {
+    int64_t first = 0;
+    for (const Inner& inner : inner_) {
+      const Int8Matrix& a = inner.matrix;
+      const int64_t low = std::max(begin - first, int64_t{0});
+      const int64_t high = std::min(end - first, inner.parts());
+      first += inner.parts();
+      if (low >= high) continue;
+      multiply(a, {a.bytes, a.stride, rows_, a.y, a.rows, false}, low * inner.share,
+               std::min(a.rows, high * inner.share));
+    }
+    if (left_.fetch_sub(end - begin) != end - begin) return;
+    for (const Inner& inner : inner_)
+      round_inner(inner.matrix.y, inner.matrix.rows, inner.rows, 0, rows_.count);
+    is_ready_.store(true, std::memory_order_release);
+  }
+
+  // Calls f(matrix, its place among those with something attached, first row, last row) for strips
+  // [begin, end) of all weights.
+  template <class F>
+  void for_parts(int64_t begin, int64_t end, F f) const {
+    int64_t first = 0;  // strip of this matrix
+    size_t place = 0;
+    for (const Int8Matrix& m : matrices_) {
       const int64_t low = std::max(begin, first) - first;
       const int64_t high = std::min(end - first, strips_of(m));
       first += strips_of(m);
-      if (low >= high) continue;
-      const auto run = n >= kManyRows ? m.kernels->panels : m.kernels->dots;
-      const int64_t last = std::min(m.rows, high * kStrip);
-      run({m.bytes, m.stride, quantised, m.y, m.rows, accumulate}, low * kStrip, last);
-      if (m.term != nullptr) m.term->add_to(m.y, n, m.rows, low * kStrip, last);
+      if (low < high) f(m, place, low * kStrip, std::min(m.rows, high * kStrip));
+      place += m.attached != nullptr ? 1 : 0;
     }
-  });
+  }
+
+  // Many rows add what is attached strip by strip, while their y is in the cache.
+  void run_strips(int64_t begin, int64_t end) const {
+    for_parts(begin, end, [&](const Int8Matrix& m, size_t place, int64_t low, int64_t high) {
+      const Int8Product product{m.bytes, m.stride, rows_, m.y, m.rows, accumulate_};
+      if (!is_many_ && m.attached != nullptr) m.attached->fetch(low, high);
+      if (!is_many_ || m.attached == nullptr) return multiply(m, product, low, high);
+      for (int64_t at = low; at < high; at += kStrip) {
+        const int64_t last = std::min(high, at + kStrip);
+        multiply(m, product, at, last);
+        m.attached->add_to(inner_[place].rows, m.y, at, last);
+      }
+    });
+  }
+
+  void add_inner(int64_t begin, int64_t end) const {
+    // Another thread makes them first of all, so they are there by now, as a rule.
+    while (!is_ready_.load(std::memory_order_acquire)) std::this_thread::yield();
+    for_parts(begin, end, [&](const Int8Matrix& m, size_t place, int64_t low, int64_t high) {
+      if (m.attached != nullptr) m.attached->add_to(inner_[place].rows, m.y, low, high);
+    });
+  }
+
+  std::span<const Int8Matrix> matrices_;
+  const float* x_;
+  bool accumulate_;
+  bool is_many_ = false;
+  int64_t first_ = 0;  // parts of A's that come before the strips of the weights
+  Int8Rows rows_;      // x
+  std::vector<Inner> inner_;
+  std::atomic<int64_t> left_;  // parts of A's to be made
+  std::atomic<bool> is_ready_ = false;
+};
+
+}  // namespace
+
+void int8_matmul(std::span<const Int8Matrix> matrices, int64_t cols, const float* x, int64_t n,
+                 bool accumulate) {
+  if (n == 0 || cols == 0) return;
+  Products(matrices, cols, x, n, accumulate).run();
 }
 
 }  // namespace moxie::quant

@@ -81,9 +81,9 @@ const kernels::PackedMatrix& packed(const Weight& w, PackedCopies& copies, bool 
   return *copy;
 }
 
-Int8Matrix int8_matrix(const Weight& w, float* y, const LowRankTerm* term) {
+Int8Matrix int8_matrix(const Weight& w, float* y, const LowRankCopy* attached) {
   const QuantFormat& format = *w.format().entry;
-  return {format.int8, w.bytes().data(), row_bytes(format, w.cols()), w.rows(), y, term};
+  return {format.int8, w.bytes().data(), row_bytes(format, w.cols()), w.rows(), y, attached};
 }
 
 std::vector<double> decoded_in_double(const Weight& w) {
@@ -97,13 +97,6 @@ kernels::Arithmetic arithmetic_of(Compute compute) {
   const bool is_int16 =
       compute == Compute::kInt16 || (compute == Compute::kInt8 && kernels::int16_is_faster());
   return is_int16 ? kernels::Arithmetic::kInt16 : kernels::Arithmetic::kF32;
-}
-
-void LowRankTerm::add_to(float* y, int64_t n, int64_t rows, int64_t begin, int64_t end) const {
-  for (int64_t i = 0; i < n; ++i) {
-    kernels::gemm_nt(1, end - begin, rank, h + i * rank, b + begin * rank, y + i * rows + begin,
-                     true, scaling);
-  }
 }
 
 Weight::Weight(const Named<QuantFormat>& format, int64_t rows, int64_t cols, const std::byte* bytes,
@@ -183,14 +176,14 @@ void Weight::matmul(const float* x, int64_t n, float* y, bool accumulate) const 
 
 void Weight::matmul_together(std::span<const Product> products, const float* x, int64_t n) {
   std::vector<Int8Matrix> together;
+  together.reserve(products.size());
   for (const Product& product : products) {
     MOXIE_ASSERT(product.weight.cols_ == products[0].weight.cols_);
     if (product.weight.runs_int8()) {
-      together.push_back(int8_matrix(product.weight, product.y, product.term));
+      together.push_back(int8_matrix(product.weight, product.y, product.attached));
     } else {
+      MOXIE_ASSERT(product.attached == nullptr);
       product.weight.matmul(x, n, product.y);
-      const int64_t rows = product.weight.rows();
-      if (product.term != nullptr) product.term->add_to(product.y, n, rows, 0, rows);
     }
   }
   if (!together.empty()) int8_matmul(together, products[0].weight.cols_, x, n, false);

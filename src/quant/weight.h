@@ -22,16 +22,7 @@ namespace moxie::quant {
 enum class Compute { kF32, kBF16, kInt8, kInt16 };
 kernels::Arithmetic arithmetic_of(Compute compute);  // of products that int8 does not take
 
-// scaling h b^T [n, rows], which a product may take along: what a LoRA adds, h [n, rank] = x A^T.
-struct LowRankTerm {
-  const float* h;
-  const float* b;  // [rows, rank]
-  int64_t rank;
-  float scaling;
-  // Adds columns [begin, end) to y [n, rows].
-  void add_to(float* y, int64_t n, int64_t rows, int64_t begin, int64_t end) const;
-};
-
+class LowRankCopy;    // low_rank.h
 struct PackedCopies;  // of a weight and of its slices, for CPUs that multiply bf16 natively
 
 class Weight {
@@ -49,17 +40,20 @@ class Weight {
   std::span<const std::byte> bytes() const;
   void set_compute(Compute compute) { compute_ = compute; }
   Compute compute() const { return compute_; }
+  bool runs_int8() const {
+    return compute_ == Compute::kInt8 && format_ != nullptr && (*format_)->int8 != nullptr;
+  }
 
   // y[n, rows] = x[n, cols] W^T; adds to y instead when `accumulate`. Rows of x do not influence
   // each other's results, and the bits do not depend on the number of threads; under int8 they do
   // not depend on n or on the CPU either.
   void matmul(const float* x, int64_t n, float* y, bool accumulate = false) const;
-  // The products of several weights with the same x, y[i] = x w[i]^T, and what is added to them:
-  // the bits of matmul, and under int8 all in one parallel region.
+  // The products of several weights with the same x, y[i] = x w[i]^T, and what is attached to
+  // them: the bits of matmul, and under int8 all in one parallel region.
   struct Product {
     const Weight& weight;
     float* y;
-    const LowRankTerm* term = nullptr;
+    const LowRankCopy* attached = nullptr;  // only where the weight runs_int8()
   };
   static void matmul_together(std::span<const Product> products, const float* x, int64_t n);
   // dx[n, cols] = dy[n, rows] W; adds when `accumulate`.
@@ -78,7 +72,6 @@ class Weight {
   Tensor decode() const;  // the whole matrix in f32
 
  private:
-  bool runs_int8() const { return compute_ == Compute::kInt8 && (*format_)->int8 != nullptr; }
   const Named<QuantFormat>* format_ = nullptr;
   int64_t rows_ = 0, cols_ = 0;
   const std::byte* bytes_ = nullptr;

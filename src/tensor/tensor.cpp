@@ -20,10 +20,10 @@ class Arena {
     const std::lock_guard<std::mutex> lock(guard_);
     live_ += size;
     peak_ = std::max(peak_.load(), live_.load());
-    if (const auto found = free_.find(size); found != free_.end()) {
+    // A list that runs empty stays: the next block of its size comes back before long.
+    if (const auto found = free_.find(size); found != free_.end() && !found->second.empty()) {
       void* block = found->second.back();
       found->second.pop_back();
-      if (found->second.empty()) free_.erase(found);
       idle_ -= size;
       return block;
     }

@@ -193,11 +193,13 @@ RunState load_run(const fs::path& folder, const Facts& facts, const optim::Optim
     files.emplace_back(folder / "gradients.safetensors", gradients_of(optimizer.params()));
   }
   for (const Restored& file : files) file.copy();
+  for (nn::Param* param : optimizer.params()) ++param->changes;
   return state;
 }
 
 void load_params(const fs::path& folder, const nn::ParamList& params) {
   Restored(folder / "params.safetensors", values_of(params)).copy();
+  for (nn::Param* param : params) ++param->changes;
 }
 
 }  // namespace moxie::train

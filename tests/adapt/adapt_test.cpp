@@ -210,6 +210,49 @@ TEST(Methods, OneTokenAtATimeIsAsAllAtOnce) {
   }
 }
 
+// Beside products in integers an adapter is a rounded copy, of 8 bits: off by no more than a
+// fiftieth of what the adapter does, and made again when its params have changed.
+TEST(Methods, RoundedCopiesFollowTheirParams) {
+  const Folder folder;
+  const fs::path source = kModels.parent_path() / "lora_curve/base";
+  models::save_gguf(models::load(source), folder.path() / "model.gguf", "q8_0");
+  for (const auto& row : methods()) {
+    if (row->not_mergeable != nullptr) continue;
+    auto model = models::load(folder.path() / "model.gguf");
+    const auto hidden_of = [&model](bool is_training) {
+      const ops::NoTape quiet;
+      nn::ForwardOptions options;
+      options.is_training = is_training;  // adapters in exact f32, and none of these drops
+      return model.decoder->forward(batch_of(kTokens), options);
+    };
+    const Tensor base = hidden_of(false);
+    model.decoder->set_compute(quant::Compute::kInt8);
+    const Tensor rounded_base = hidden_of(false);
+    const auto attachment = attach(model, row);
+    EXPECT_EQ(0, std::memcmp(rounded_base.raw(), hidden_of(false).raw(), base.bytes())) << row.name;
+    {  // a step of training makes what was rounded before it stale
+      ops::Tape tape;
+      const std::vector<int64_t> labels(batch_of(kTokens).tokens.size(), 3);
+      tape.backward(model.decoder->loss(model.decoder->forward(batch_of(kTokens)), labels));
+    }
+    stir(attachment->params(), 0.05);
+    const Tensor once = hidden_of(false);
+    EXPECT_GT(distance(once, rounded_base), 0.05) << row.name;
+    stir(attachment->params(), 0.05);
+    for (nn::Param* param : attachment->params()) ++param->changes;
+    const Tensor attached = hidden_of(false);
+    EXPECT_GT(distance(once, attached), 0.05) << row.name;
+    const Tensor exact = hidden_of(true);
+    const double effect = distance(exact, rounded_base);
+    EXPECT_GT(distance(attached, exact), 1e-6) << row.name;
+    EXPECT_LT(distance(attached, exact), effect / 50) << row.name;
+    attachment->merge(model);
+    model.decoder->set_compute(quant::Compute::kF32);
+    EXPECT_LT(distance(hidden_of(false), attached), effect / 50 + distance(base, rounded_base))
+        << row.name;
+  }
+}
+
 // --deterministic holds with an adapter too: one sequence takes it along with the weight's product,
 // six do not.
 TEST(Methods, BatchInvarianceHoldsForWhatIsAttached) {

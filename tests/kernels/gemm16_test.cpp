@@ -163,13 +163,19 @@ TEST(Micro16, TheVectorTableHasTheBitsOfTheScalarOne) {
   const auto& plain = kMicro16Scalar;
   auto x = normals(kCols16 * 90, 11);
   x[5] = std::numeric_limits<float>::infinity();
-  for (int64_t p = 0; p < 90; ++p) x[static_cast<size_t>(p * kCols16 + 7)] *= 1e-37f;
+  for (int64_t p = 0; p < 90; ++p) {  // below what can be scaled, and about there
+    x[static_cast<size_t>(p * kCols16 + 7)] *= 1e-37f;
+    x[static_cast<size_t>(p * kCols16 + 9)] *= 1e-35f;
+    x[static_cast<size_t>(p * kCols16 + 11)] *= 4e-35f;
+  }
   for (const int64_t k : {1, 2, 15, 16, 33, 80}) {
     const auto pairs = static_cast<size_t>((k + 1) / 2);
     std::vector<int16_t> codes(2 * pairs, 77), want(codes);
-    EXPECT_EQ(fast.round_row(x.data() + 100, k, codes.data()),
-              plain.round_row(x.data() + 100, k, want.data()));
-    EXPECT_EQ(codes, want);
+    for (const int most : {kMost16, 32767}) {
+      EXPECT_EQ(fast.round_row(x.data() + 100, k, most, codes.data()),
+                plain.round_row(x.data() + 100, k, most, want.data()));
+      EXPECT_EQ(codes, want);
+    }
     for (int n = 1; n <= kCols16; ++n) {
       std::vector<int32_t> panel(pairs * kCols16, 77), other(panel), back(panel), again(panel);
       float scales[kCols16], wanted[kCols16];

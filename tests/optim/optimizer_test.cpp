@@ -182,6 +182,8 @@ TEST(Optimizer, LeavesParamsAloneThatDoNotTrainOrDecay) {
   EXPECT_EQ(bowl.list()[0]->value.data<float>()[0], 1.0F);
   EXPECT_EQ(bowl.list()[1]->value.data<float>()[0], 1.0F);
   EXPECT_FLOAT_EQ(bowl.list()[2]->value.data<float>()[0], 0.95F);
+  EXPECT_EQ(bowl.list()[0]->changes, 0U);  // what was made of a value notices by these
+  EXPECT_EQ(bowl.list()[2]->changes, 1U);
 }
 
 TEST(Optimizer, SaysWhenNothingTrains) {

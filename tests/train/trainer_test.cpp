@@ -198,7 +198,9 @@ TEST(Trainer, StopsEarlyAndRestoresTheBest) {
   EXPECT_EQ(result.best_step, 4);
   EXPECT_EQ(result.best_loss, 2.0);
   EXPECT_NE(run.objective.values(), recorder.values_at_eval[1]);
+  const uint64_t changes = run.objective.params()[0]->changes;
   EXPECT_EQ(run.trainer->restore_best(), 4);
+  EXPECT_EQ(run.objective.params()[0]->changes, changes + 1);
   EXPECT_EQ(run.objective.values(), recorder.values_at_eval[1]);
   ToyRun again;
   again.options = run.options;
