@@ -15,7 +15,8 @@ namespace moxie::quant {
 namespace {
 
 constexpr int64_t kStrip = LowRankCopy::kStrip;
-constexpr int kMostInner = 32767;
+constexpr int kMostInner = 32767;      // of h's codes
+constexpr float kLeast = 0x1.0p-111f;  // of a row of B whose codes are not 0
 
 float largest(const float* x, int64_t n) {  // NaN where one is not finite
   float most = 0;
