@@ -243,17 +243,11 @@ class Products {
     }
   }
 
-  // Many rows add what is attached strip by strip, while their y is in the cache.
   void run_strips(int64_t begin, int64_t end) const {
     for_parts(begin, end, [&](const Int8Matrix& m, size_t place, int64_t low, int64_t high) {
-      const Int8Product product{m.bytes, m.stride, rows_, m.y, m.rows, accumulate_};
       if (!is_many_ && m.attached != nullptr) m.attached->fetch(low, high);
-      if (!is_many_ || m.attached == nullptr) return multiply(m, product, low, high);
-      for (int64_t at = low; at < high; at += kStrip) {
-        const int64_t last = std::min(high, at + kStrip);
-        multiply(m, product, at, last);
-        m.attached->add_to(inner_[place].rows, m.y, at, last);
-      }
+      multiply(m, {m.bytes, m.stride, rows_, m.y, m.rows, accumulate_}, low, high);
+      if (is_many_ && m.attached != nullptr) m.attached->add_to(inner_[place].rows, m.y, low, high);
     });
   }
 
