@@ -77,14 +77,14 @@ void pack_columns(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j
   float* buffer = scratch(Scratch::kRows, b.decoder ? static_cast<size_t>(depth * wide) : 0);
   for (int64_t from = j0; from < j1; from += wide) {
     const int64_t to = std::min(j1, from + wide);
-    const float* rows = b.dense + k0 * b.ld + from;
-    int64_t ld = b.ld;
-    if (b.decoder != nullptr) {
-      ld = to - from;
-      for (int64_t p = 0; p < depth; ++p) {
-        b.decoder->decode(b.decoder->context, k0 + p, from, to, buffer + p * ld);
-      }
-      rows = buffer;
+    const float* rows = buffer;
+    int64_t ld = to - from;
+    if (b.decoder == nullptr) {
+      rows = b.dense + k0 * b.ld + from;
+      ld = b.ld;
+    }
+    for (int64_t p = 0; b.decoder != nullptr && p < depth; ++p) {
+      b.decoder->decode(b.decoder->context, k0 + p, from, to, buffer + p * ld);
     }
     for (int64_t j = from; j < to; j += kCols16) {
       const auto count = static_cast<int>(std::min<int64_t>(kCols16, to - j));
@@ -107,10 +107,11 @@ void pack_rows(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, 
     const int64_t count = std::min<int64_t>(kCols16, j1 - j);
     std::fill_n(scales, kCols16, 0.0f);
     for (int64_t i = 0; i < count; ++i) {
-      const float* row = b.dense + (j + i) * b.ld + k0;
+      const float* row = buffer;
       if (b.decoder != nullptr) {
         b.decoder->decode(b.decoder->context, j + i, k0, k1, buffer);
-        row = buffer;
+      } else {
+        row = b.dense + (j + i) * b.ld + k0;
       }
       scales[i] =
           kernel.round_row(row, depth, kMost16, reinterpret_cast<int16_t*>(codes + i * pairs));
