@@ -23,8 +23,7 @@ inline constexpr int64_t kFewRows = 4;
 // 512, in which a row of a and a column of b share a scale and are rounded to 11 bits and a sign.
 // Sums within a block are exact in 32 bits, blocks are added in f32: the bits are the same on every
 // instruction set. An element is off by at most 1 / 4094 of the largest of its block, where bf16 is
-// off by up to 1 / 512 of itself. Dot products of few rows (takes the first order below) stay in
-// f32.
+// off by up to 1 / 512 of itself. *_nt products of few rows, which are dot products, stay in f32.
 enum class Arithmetic { kF32, kInt16 };
 bool int16_is_faster();  // on this CPU, than f32
 

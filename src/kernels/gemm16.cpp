@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/cpu.h"
+#include "base/error.h"
 #include "base/threads.h"
 #include "kernels/gemm_parts.h"
 #include "kernels/micro16.h"
@@ -32,7 +33,7 @@ constexpr int64_t kGrainCodes = 16 * 1024;
 // transposed by strips of 16 rows, each [pairs, 16]. Scales are [blocks, m rounded up to 16].
 struct Rounded {
   int64_t depth, first, last;
-  int64_t k0, pairs;  // where the first block begins, and all pairs from there
+  int64_t pairs;  // of a row, in all these blocks
   bool is_by_strips;
   int32_t* codes;
   float* scales;
@@ -191,6 +192,7 @@ void rectangle(const Problem& t, const Rounded& r, int64_t i0, int64_t i1, int64
 
 void multiply16(const Problem& t) {
   const int64_t depth = panel_depth(t);
+  MOXIE_ASSERT(depth <= kDeepest16);
   const int64_t blocks = ceil_div(t.k, depth);
   const int64_t rows = round_up(t.m, kCols16);
   const bool is_by_strips = t.a_step != 1;
@@ -200,15 +202,9 @@ void multiply16(const Problem& t) {
     const int64_t pairs = (std::min(t.k, last * depth) - first * depth + 1) / 2;
     const size_t codes = static_cast<size_t>(rows * pairs);
     float* memory = scratch(Scratch::kStrips, codes + static_cast<size_t>(rows * (last - first)));
-    const Rounded rounded{depth,
-                          first,
-                          last,
-                          first * depth,
-                          pairs,
-                          is_by_strips,
-                          reinterpret_cast<int32_t*>(memory),
-                          memory + codes,
-                          rows};
+    const Rounded rounded{depth,          first,        last,
+                          pairs,          is_by_strips, reinterpret_cast<int32_t*>(memory),
+                          memory + codes, rows};
     round_a(t, rounded);
     deal_rectangles(t, is_by_strips ? kCols16 : micro16().rows, column_unit(t, kCols16),
                     [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
