@@ -105,9 +105,11 @@ class LoraAdapter : public Adapter {
     const Tensor a = matched(a_, y.dtype());
     const Tensor b = matched(b_, y.dtype());
     const bool drops = context.is_training && dropout_ > 0;
-    if (!drops) return ops::lora(x, std::move(y), a, b, scaling_);
-    return ops::lora(ops::dropout(x, dropout_, context.dropout_seed, stream_), std::move(y), a, b,
-                     scaling_);
+    // Beside products of integers the adapter's stay in f32.
+    const bool is_bf16 = context.arithmetic == kernels::Arithmetic::kBF16;
+    const auto arithmetic = is_bf16 ? context.arithmetic : kernels::Arithmetic::kF32;
+    return ops::lora(drops ? ops::dropout(x, dropout_, context.dropout_seed, stream_) : x,
+                     std::move(y), a, b, scaling_, arithmetic);
   }
 
   std::vector<nn::Param*> params() override { return {&a_, &b_}; }

@@ -1,6 +1,7 @@
 #include "base/cpu.h"
 
 #include <cpuid.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +21,12 @@ uint64_t enabled_state() {  // XCR0: what the operating system saves and restore
   unsigned high = 0;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return (uint64_t{high} << 32) | low;
+}
+
+// Linux gives a process the tiles' registers when it asks for them (arch_prctl,
+// ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA).
+bool tiles_are_granted() {
+  return ::syscall(SYS_arch_prctl, 0x1023, 18) == 0;
 }
 
 Cpu detect() {
@@ -42,7 +49,7 @@ Cpu detect() {
   const uint64_t state = enabled_state();
   const bool ymm = (state & 0x6) == 0x6;
   const bool zmm = (state & 0xE6) == 0xE6;
-  const bool tiles = (state & 0x60000) == 0x60000;
+  bool tiles = (state & 0x60000) == 0x60000;
   found.fma = ymm && bit(c, 12);
   found.f16c = ymm && bit(c, 29);
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return found;
@@ -50,8 +57,9 @@ Cpu detect() {
   found.avx2 = ymm && bit(b, 5);
   found.avx512 = zmm && bit(b, 16) && bit(b, 17) && bit(b, 30) && bit(b, 31);
   found.avx512_vnni = found.avx512 && bit(c, 11);
-  found.amx_bf16 = tiles && bit(d, 22) && bit(d, 24);
-  found.amx_int8 = tiles && bit(d, 25) && bit(d, 24);
+  tiles = tiles && bit(d, 24) && tiles_are_granted();
+  found.amx_bf16 = tiles && bit(d, 22);
+  found.amx_int8 = tiles && bit(d, 25);
   if (leaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) {
     found.avx512_bf16 = found.avx512 && bit(a, 5);
     found.avx_vnni = ymm && bit(a, 4);
@@ -100,7 +108,15 @@ std::string to_string(Isa isa) {
 }
 
 bool bf16_is_native() {
-  return active_isa() == Isa::kAvx512 && (cpu().avx512_bf16 || cpu().amx_bf16);
+  return active_isa() == Isa::kAvx512 && cpu().avx512_bf16;
+}
+
+bool amx_is_active() {
+  static const bool is_allowed = [] {
+    const char* wish = std::getenv("MOXIE_ISA");
+    return wish == nullptr || std::string_view(wish) != "avx512";
+  }();
+  return is_allowed && bf16_is_native() && cpu().amx_bf16;
 }
 
 }  // namespace moxie

@@ -1,6 +1,6 @@
 #pragma once
 // What this CPU can do, read once. MOXIE_ISA=scalar|avx2|avx512 in the environment lowers it (for
-// tests and comparison); nothing raises it.
+// tests and comparison), avx512 by taking AMX away; nothing raises it.
 #include <cstdint>
 #include <string>
 
@@ -21,5 +21,6 @@ const Cpu& cpu();  // the hardware, whatever the environment says
 Isa active_isa();  // the best level that is built in, present and allowed
 std::string to_string(Isa isa);
 bool bf16_is_native();  // bf16 products run faster than f32 ones here
+bool amx_is_active();   // they run on AMX's tiles
 
 }  // namespace moxie

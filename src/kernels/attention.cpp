@@ -1,9 +1,9 @@
 #include "kernels/attention.h"
 
-#include <cmath>
 #include <limits>
 #include <vector>
 
+#include "kernels/attention_softmax.h"
 #include "kernels/attention_tiles.h"
 #include "kernels/rowwise.h"
 #include "kernels/tile_ops.h"
@@ -16,20 +16,6 @@ constexpr int64_t kQueryTile = 96;
 constexpr int64_t kMostKeys = 384;            // of a tile
 constexpr int64_t kTileElements = 24 * 1024;  // of its keys; with as many of its values part of L2
 constexpr int64_t kMostRows = 16;             // of a register tile
-
-// Up to kQueryTile rows of q of one head, at consecutive positions.
-template <class T>
-struct QueryBlock {
-  const T* q;
-  T* out;
-  int64_t stride;  // between rows of q and of out
-  int64_t count;
-  int64_t position;  // of the first row
-  T* lse;
-  int64_t lse_stride;
-  const T* sink;    // or null
-  T *most, *total;  // of each row so far: the largest score, the exponentials' sum above it
-};
 
 // Keys [begin, end) of a key head, packed: columns of d, and rows of values.
 template <class T>
@@ -56,18 +42,6 @@ struct PackedKeys {
   }
 };
 
-// Scores of keys that a row of the strip does not see become -infinity, those of others capped.
-template <class T>
-void mask(const AttentionShape<T>& shape, KeyRange keys, int64_t from, int64_t to, T* scores) {
-  constexpr T kNever = -std::numeric_limits<T>::infinity();
-  if (shape.softcap > 0) {
-    T* s = scores + keys.begin;
-    row_kernels<T>().softcap(s, shape.softcap, s, keys.end - keys.begin);
-  }
-  std::fill(scores + from, scores + keys.begin, kNever);
-  std::fill(scores + keys.end, scores + to, kNever);
-}
-
 // Rows [i, i + count) of a block, which a register tile holds, against a tile of keys.
 template <class T>
 void attend(const AttentionShape<T>& shape, int64_t kv_len, const QueryBlock<T>& block, int64_t i,
@@ -89,31 +63,12 @@ void attend(const AttentionShape<T>& shape, int64_t kv_len, const QueryBlock<T>&
     mask(shape, seen_by(i + r, i + r), from, to, scores + r * kMostKeys);
   }
   T shrink[kMostRows];
-  const auto& rows = row_kernels<T>();
-  rows.soften(scores + from, kMostKeys, count, to - from, block.most + i, block.total + i, shrink);
-  for (int64_t r = 0; r < count; ++r) {
-    if (shrink[r] != T{1}) rows.scale(shrink[r], out + r * block.stride, d);
-  }
+  row_kernels<T>().soften(scores + from, kMostKeys, count, to - from, block.most + i,
+                          block.total + i, shrink);
+  shrink_rows(block, i, count, shrink, d);
   multiply(count, d, seen.end - seen.begin, scores + seen.begin, kMostKeys, int64_t{1},
            tile.values + seen.begin * width, (tile.end - tile.begin) * width, out, block.stride,
            T{1}, true);
-}
-
-template <class T>
-void finish(const QueryBlock<T>& block, int64_t head_dim) {
-  const auto& rows = row_kernels<T>();
-  for (int64_t i = 0; i < block.count; ++i) {
-    T top = block.most[i];
-    T sum = block.total[i];
-    T shrink = 1;
-    if (block.sink != nullptr) {
-      top = std::max(top, *block.sink);
-      shrink = std::exp(block.most[i] - top);
-      sum = sum * shrink + std::exp(*block.sink - top);
-    }
-    block.lse[i * block.lse_stride] = top + std::log(sum);
-    rows.scale(sum == T{0} ? T{0} : shrink / sum, block.out + i * block.stride, head_dim);
-  }
 }
 
 // Queries [begin, begin + count) of a sequence and the query heads of one key head.
@@ -161,11 +116,7 @@ void run_unit(const AttentionShape<T>& shape, const Unit<T>& unit, const T* q, T
   T* scores = TileOps<T>::memory(
       Scratch::kTiles, kMostRows * kMostKeys + shape.heads / shape.kv_heads * 2 * kQueryTile);
   const auto blocks = blocks_of(shape, unit, q, out, lse, scores + kMostRows * kMostKeys);
-  for (const auto& block : blocks) {
-    std::fill_n(block.most, block.count, -std::numeric_limits<T>::infinity());
-    std::fill_n(block.total, block.count, T{0});
-    for (int64_t i = 0; i < block.count; ++i) std::fill_n(block.out + i * block.stride, d, T{0});
-  }
+  for (const auto& block : blocks) start(block, d);
   for (int64_t index = 0; index < keys.tiles(); ++index) {
     const KeyTile<T> tile = keys.tile(unit.kv_head, index);
     const int64_t position = blocks[0].position;
@@ -229,15 +180,16 @@ template <class T>
 void attention_forward(const AttentionShape<T>& shape,
                        std::span<const AttentionSequence<T>> sequences, const T* q, T* out,
                        T* lse) {
-  std::vector<PackedKeys<T>> keys;
-  std::vector<const AttentionSequence<T>*> singles;
-  for (const auto& s : sequences) {
-    if (s.q_len == 1 && s.kv_len > 0) {
-      singles.push_back(&s);
-    } else {
-      keys.push_back(keys_of(shape, s));
+  std::vector<const AttentionSequence<T>*> many, singles;
+  for (const auto& s : sequences) (s.q_len == 1 && s.kv_len > 0 ? singles : many).push_back(&s);
+  if constexpr (std::is_same_v<T, float>) {
+    if (shape.arithmetic == Arithmetic::kBF16) {
+      attend_bf16(shape, many, q, out, lse);
+      return attend_single<T>(shape, singles, q, out, lse);
     }
   }
+  std::vector<PackedKeys<T>> keys;
+  for (const AttentionSequence<T>* s : many) keys.push_back(keys_of(shape, *s));
   const Tensor memory = pack(shape, keys);
   std::vector<Unit<T>> units;
   for (const auto& own : keys) {

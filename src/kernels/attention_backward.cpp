@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "kernels/attention.h"
+#include "kernels/attention_backward.h"
 #include "kernels/attention_tiles.h"
 #include "kernels/rowwise.h"
 #include "kernels/tile_ops.h"
@@ -13,35 +14,9 @@
 namespace moxie::kernels {
 namespace {
 
-constexpr int64_t kQueryTile = 96;
+constexpr int64_t kQueryTile = kGradientQueries;
 constexpr int64_t kKeyTile = 96;
 constexpr int64_t kMostSegments = 8;  // of a sequence: each has sums of its own for dk and dv
-
-// Queries [begin, end) of the heads of one key head of a sequence, and the keys that they see.
-template <class T>
-struct Unit {
-  size_t sequence;
-  int64_t kv_head, begin, end;
-  KeyRange keys;
-  int64_t cost;     // pairs of a query and a key
-  T* dk = nullptr;  // its share of the sums, [keys, head_dim]
-  T* dv = nullptr;
-};
-
-// Rows of a head of q stand `stride` apart, of k and v `kv_stride`.
-template <class T>
-struct Pass {
-  const AttentionShape<T>& shape;
-  const AttentionSequence<T>& s;
-  const T* q;
-  const T* dout;
-  T* dq;
-  const T* lse;
-  const T* delta;  // do_i . out_i, as lse is laid out
-  int64_t stride, kv_stride;
-
-  int64_t position(int64_t i) const { return s.kv_len - s.q_len + i; }
-};
 
 // What a unit packs: once a tile of keys its columns of k and v and its rows of k, and once for all
 // tiles the rows of its queries' q and dout, tile by tile; p and ds of one tile of both.
@@ -86,7 +61,7 @@ struct Tile {
 // p and ds of queries [i, i + count), which a register tile holds, 0 where a key is not visible;
 // and what they add to dq.
 template <class T>
-void query_gradients(const Pass<T>& pass, const Tile<T>& tile, int64_t i, int64_t count,
+void query_gradients(const GradientPass<T>& pass, const Tile<T>& tile, int64_t i, int64_t count,
                      const Buffers<T>& b) {
   const auto& shape = pass.shape;
   const int64_t d = shape.head_dim;
@@ -125,7 +100,7 @@ void query_gradients(const Pass<T>& pass, const Tile<T>& tile, int64_t i, int64_
 // What a tile adds to dk and dv of keys [j, j + count), which a register tile holds, counted from
 // j0: only queries that see one of them.
 template <class T>
-void key_gradients(const Pass<T>& pass, const Tile<T>& tile, int64_t j, int64_t count,
+void key_gradients(const GradientPass<T>& pass, const Tile<T>& tile, int64_t j, int64_t count,
                    const Buffers<T>& b) {
   const auto& shape = pass.shape;
   const int64_t d = shape.head_dim;
@@ -148,7 +123,7 @@ void key_gradients(const Pass<T>& pass, const Tile<T>& tile, int64_t j, int64_t 
 // Calls body(head, i0, i1, at) for the tiles of a unit's queries, `at` being where their packed
 // rows begin.
 template <class T, class Body>
-void for_query_tiles(const AttentionShape<T>& shape, const Unit<T>& unit, const Body& body) {
+void for_query_tiles(const AttentionShape<T>& shape, const GradientUnit<T>& unit, const Body& body) {
   const int64_t group = shape.heads / shape.kv_heads;
   int64_t at = 0;
   for (int64_t head = unit.kv_head * group; head < (unit.kv_head + 1) * group; ++head) {
@@ -161,7 +136,7 @@ void for_query_tiles(const AttentionShape<T>& shape, const Unit<T>& unit, const 
 }
 
 template <class T>
-void run_unit(const Pass<T>& pass, const Unit<T>& unit) {
+void run_unit(const GradientPass<T>& pass, const GradientUnit<T>& unit) {
   const auto& shape = pass.shape;
   const int64_t d = shape.head_dim;
   const int64_t group = shape.heads / shape.kv_heads;
@@ -197,14 +172,14 @@ void run_unit(const Pass<T>& pass, const Unit<T>& unit) {
 
 template <class T>
 struct Plan {
-  std::vector<Unit<T>> units;  // sequence by sequence
+  std::vector<GradientUnit<T>> units;  // sequence by sequence
   std::vector<size_t> first;   // of each sequence, and an end
   Tensor memory;               // of their sums
 };
 
 template <class T>
 void add_units(const AttentionShape<T>& shape, const AttentionSequence<T>& s, size_t index,
-               std::vector<Unit<T>>& units) {
+               std::vector<GradientUnit<T>>& units) {
   const int64_t tiles = (s.q_len + kQueryTile - 1) / kQueryTile;
   const int64_t segments = std::min(tiles, kMostSegments);
   const int64_t position = s.kv_len - s.q_len;
@@ -231,10 +206,10 @@ Plan<T> plan_units(const AttentionShape<T>& shape,
   plan.first.push_back(plan.units.size());
   const int64_t d = shape.head_dim;
   int64_t all = 0;
-  for (const Unit<T>& unit : plan.units) all += unit.keys.end - unit.keys.begin;
+  for (const GradientUnit<T>& unit : plan.units) all += unit.keys.end - unit.keys.begin;
   plan.memory = Tensor::empty({2 * d * all}, DTypeOf<T>::value);
   T* free = plan.memory.template data<T>();
-  for (Unit<T>& unit : plan.units) {
+  for (GradientUnit<T>& unit : plan.units) {
     const int64_t size = d * (unit.keys.end - unit.keys.begin);
     unit.dk = free;
     unit.dv = free + size;
@@ -245,13 +220,13 @@ Plan<T> plan_units(const AttentionShape<T>& shape,
 
 // dk and dv of row j of a sequence: what its units found, in their order.
 template <class T>
-void sum_units(const AttentionShape<T>& shape, std::span<const Unit<T>> units, int64_t j, T* dk,
+void sum_units(const AttentionShape<T>& shape, std::span<const GradientUnit<T>> units, int64_t j, T* dk,
                T* dv) {
   const int64_t d = shape.head_dim;
   const auto& rows = row_kernels<T>();
   std::fill_n(dk, shape.kv_heads * d, T{0});
   std::fill_n(dv, shape.kv_heads * d, T{0});
-  for (const Unit<T>& unit : units) {
+  for (const GradientUnit<T>& unit : units) {
     if (j < unit.keys.begin || j >= unit.keys.end) continue;
     const int64_t column = unit.kv_head * d;
     const int64_t at = (j - unit.keys.begin) * d;
@@ -300,16 +275,26 @@ void attention_backward(const AttentionShape<T>& shape,
     }
   });
   const Plan<T> plan = plan_units(shape, sequences);
-  deal<Unit<T>>(plan.units, [&](const Unit<T>& unit) {
+  deal<GradientUnit<T>>(plan.units, [&](const GradientUnit<T>& unit) {
     const auto& s = sequences[unit.sequence];
     const int64_t row = s.q_begin;
-    run_unit(Pass<T>{shape, s, q + row * stride, dout + row * stride, gradients.dq + row * stride,
-                     lse + row * shape.heads, delta.data() + row * shape.heads, stride, kv_stride},
-             unit);
+    const GradientPass<T> pass{shape,
+                               s,
+                               q + row * stride,
+                               dout + row * stride,
+                               gradients.dq + row * stride,
+                               lse + row * shape.heads,
+                               delta.data() + row * shape.heads,
+                               stride,
+                               kv_stride};
+    if constexpr (std::is_same_v<T, float>) {
+      if (shape.arithmetic == Arithmetic::kBF16) return gradients_bf16(pass, unit);
+    }
+    run_unit(pass, unit);
   });
   parallel_for(kv_rows, 64, [&](int64_t begin, int64_t end) {
     for (size_t i = 0; i < sequences.size(); ++i) {
-      const auto own = std::span<const Unit<T>>(plan.units)
+      const auto own = std::span<const GradientUnit<T>>(plan.units)
                            .subspan(plan.first[i], plan.first[i + 1] - plan.first[i]);
       const int64_t last = std::min(end, kv_begin[i] + sequences[i].kv_len);
       for (int64_t row = std::max(begin, kv_begin[i]); row < last; ++row) {

@@ -49,6 +49,11 @@ void deal(const std::vector<Unit>& units, const std::function<void(const Unit&)>
   });
 }
 
+// attention_forward in bf16: attention_bf16.cpp.
+void attend_bf16(const AttentionShape<float>& shape,
+                 std::span<const AttentionSequence<float>* const> sequences, const float* q,
+                 float* out, float* lse);
+
 // attention_forward for sequences of one query: attention_single.cpp.
 template <class T>
 void attend_single(const AttentionShape<T>& shape,

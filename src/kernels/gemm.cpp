@@ -134,8 +134,9 @@ void run(const Problem& t, Arithmetic arithmetic) {
     return;
   }
   if (arithmetic == Arithmetic::kInt16) return multiply16(t);
+  if (arithmetic == Arithmetic::kBF16) return multiply_bf16(t);
   deal_rectangles(
-      t, micro().rows, column_unit(t, micro().cols),
+      t, micro().rows, column_unit(t, micro().cols), pack_cost(t),
       [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) { rectangle(t, i0, i1, j0, j1); });
 }
 
@@ -211,7 +212,7 @@ void gemm_tn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, fl
              bool accumulate, float alpha, Arithmetic arithmetic) {
   const Source source{.dense = b, .ld = n};
   const int64_t rows = micro().rows;
-  if (n <= 2 * micro().cols || m <= rows || arithmetic == Arithmetic::kInt16) {
+  if (n <= 2 * micro().cols || m <= rows || arithmetic != Arithmetic::kF32) {
     return run({m, n, k, a, 1, m, source, c, accumulate, alpha}, arithmetic);
   }
   // Many columns read each strip of A^T again and again: gather the strips once.
@@ -230,14 +231,14 @@ void gemm_tn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, fl
 
 void gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w, float* c,
              bool accumulate, Arithmetic arithmetic) {
-  const Source source{.decoder = &w, .is_transposed = true};
+  const Source source{.decoder = &w, .is_transposed = true, .ld = k};
   if (takes_dots(m)) return few_rows(m, n, k, a, w, c, accumulate, 1);
   run({m, n, k, a, k, 1, source, c, accumulate, 1}, arithmetic);
 }
 
 void gemm_nn(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w, float* c,
              bool accumulate, Arithmetic arithmetic) {
-  run({m, n, k, a, k, 1, {.decoder = &w}, c, accumulate, 1}, arithmetic);
+  run({m, n, k, a, k, 1, {.decoder = &w, .ld = n}, c, accumulate, 1}, arithmetic);
 }
 
 }  // namespace moxie::kernels

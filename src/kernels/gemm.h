@@ -24,7 +24,8 @@ inline constexpr int64_t kFewRows = 4;
 // Sums within a block are exact in 32 bits, blocks are added in f32: the bits are the same on every
 // instruction set. An element is off by at most 1 / 4094 of the largest of its block, where bf16 is
 // off by up to 1 / 512 of itself. *_nt products of few rows, which are dot products, stay in f32.
-enum class Arithmetic { kF32, kInt16 };
+// kBF16 rounds both factors to bf16 (micro_bf16.h); sums are f32, in blocks along k.
+enum class Arithmetic { kF32, kInt16, kBF16 };
 bool int16_is_faster();  // on this CPU, than f32
 
 // Takes the blocked kernel's order for few rows too, so that a row's bits do not depend on how many

@@ -207,7 +207,7 @@ void multiply16(const Problem& t) {
                           memory + codes, rows};
     round_a(t, rounded);
     deal_rectangles(t, is_by_strips ? kCols16 : micro16().rows, column_unit(t, kCols16),
-                    [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+                    pack_cost(t), [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
                       rectangle(t, rounded, i0, i1, j0, j1);
                     });
   }

@@ -5,7 +5,6 @@
 namespace moxie::kernels {
 namespace {
 
-constexpr int64_t kMostDepth = 384;  // of a panel: 24 KiB of it pass through L1 at a time
 constexpr int64_t kLeastGranule = 32;
 
 struct Grid {
@@ -14,8 +13,8 @@ struct Grid {
 
 // How many threads share the rows and the columns of C: packing B is done once a row of the grid,
 // and costs as much as some more rows would.
-Grid choose_grid(const Problem& t, int64_t row_units, int64_t row_unit, int64_t col_units) {
-  const int64_t pack_cost = t.b.decoder != nullptr ? 32 : 12;
+Grid choose_grid(const Problem& t, int64_t row_units, int64_t row_unit, int64_t col_units,
+                 int64_t pack_cost) {
   const int64_t threads = t.m * t.n * t.k < kSmallWork ? 1 : thread_count();
   Grid best;
   int64_t least = INT64_MAX;
@@ -33,12 +32,12 @@ Grid choose_grid(const Problem& t, int64_t row_units, int64_t row_unit, int64_t 
 
 }  // namespace
 
-int64_t panel_depth(const Problem& t) {
+int64_t panel_depth(const Problem& t, int64_t most) {
   // The decoded product has the bits of the dense one where the format's block is at most
   // kLeastGranule.
   const bool by_blocks = t.b.decoder != nullptr && t.b.is_transposed;
   const int64_t granule = by_blocks ? std::max(t.b.decoder->granule, kLeastGranule) : kLeastGranule;
-  const int64_t parts = ceil_div(t.k, kMostDepth);
+  const int64_t parts = ceil_div(t.k, most);
   return std::max(granule, round_up(ceil_div(t.k, parts), granule));
 }
 
@@ -47,11 +46,11 @@ int64_t column_unit(const Problem& t, int64_t tile_cols) {
   return by_blocks ? std::max(tile_cols, t.b.decoder->granule) : tile_cols;
 }
 
-void deal_rectangles(const Problem& t, int64_t row_unit, int64_t col_unit,
+void deal_rectangles(const Problem& t, int64_t row_unit, int64_t col_unit, int64_t pack_cost,
                      const std::function<void(int64_t, int64_t, int64_t, int64_t)>& rectangle) {
   const int64_t col_units = ceil_div(t.n, col_unit);
   const int64_t row_units = ceil_div(t.m, row_unit);
-  const Grid grid = choose_grid(t, row_units, row_unit, col_units);
+  const Grid grid = choose_grid(t, row_units, row_unit, col_units, pack_cost);
   parallel_for(grid.rows * grid.cols, 1, [&](int64_t begin, int64_t end) {
     for (int64_t part = begin; part < end; ++part) {
       const int64_t r = part / grid.cols;

@@ -14,7 +14,7 @@ struct Source {
   const float* dense = nullptr;
   const RowDecoder* decoder = nullptr;
   bool is_transposed = false;
-  int64_t ld = 0;
+  int64_t ld = 0;  // of the matrix as it is given, by rows
 };
 
 struct Problem {
@@ -38,19 +38,28 @@ inline int64_t round_up(int64_t a, int64_t b) {
   return ceil_div(a, b) * b;
 }
 
-// Depth of a panel of B, a multiple of 32 and of what a decoder needs: it depends on k and the
-// format alone, since it decides the order of the sums.
-int64_t panel_depth(const Problem& t);
+// Depth of a panel of B, a multiple of 32 and of what a decoder needs, `most` or a bit more where
+// that is no such multiple: it depends on k and the format alone, since it decides the order of the
+// sums.
+inline constexpr int64_t kMostDepth = 384;  // of f32: 24 KiB of a panel pass through L1 at a time
+int64_t panel_depth(const Problem& t, int64_t most = kMostDepth);
 
 // Columns of B that are packed at a time come in multiples of this.
 int64_t column_unit(const Problem& t, int64_t tile_cols);
 
+// What packing a column of B costs in f32 and 16-bit integers, in rows of A that are multiplied
+// with it meanwhile.
+inline int64_t pack_cost(const Problem& t) {
+  return t.b.decoder != nullptr ? 32 : 12;
+}
+
 // Calls rectangle(i0, i1, j0, j1) for parts of C on all threads; i0 is a multiple of `row_unit`, j0
 // of `col_unit`.
-void deal_rectangles(const Problem& t, int64_t row_unit, int64_t col_unit,
+void deal_rectangles(const Problem& t, int64_t row_unit, int64_t col_unit, int64_t pack_cost,
                      const std::function<void(int64_t, int64_t, int64_t, int64_t)>& rectangle);
 
-// C of a product in 16-bit integers: gemm16.cpp.
+// C of a product in 16-bit integers: gemm16.cpp; of one in bf16: gemm_bf16.cpp.
 void multiply16(const Problem& t);
+void multiply_bf16(const Problem& t);
 
 }  // namespace moxie::kernels

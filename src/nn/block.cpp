@@ -102,11 +102,12 @@ void Block::visit_vectors(const std::function<void(Param&)>& f) {
 Tensor Block::attend(const DecoderConfig& config, const Tensor& query, const Tensor& key,
                      const Tensor& value, const Pass& pass) const {
   const int64_t window = config.layers[static_cast<size_t>(index)].window;
+  const kernels::Arithmetic arithmetic = o.weight.arithmetic();
   const auto& states = pass.options.states;
   if (states.empty()) {
     return ops::attention(query, key, value, {},
                           {config.heads, config.kv_heads, config.head_dim, attention_scale(config),
-                           window, config.attention_softcap, true, pass.batch.offsets});
+                           window, config.attention_softcap, true, pass.batch.offsets, arithmetic});
   }
   kernels::AttentionShape<float> shape;
   shape.heads = config.heads;
@@ -114,6 +115,7 @@ Tensor Block::attend(const DecoderConfig& config, const Tensor& query, const Ten
   shape.head_dim = config.head_dim;
   shape.scale = static_cast<float>(attention_scale(config));
   shape.window = window;
+  shape.arithmetic = arithmetic;
   shape.softcap = static_cast<float>(config.attention_softcap);
   std::vector<kernels::AttentionSequence<float>> sequences;
   for (size_t s = 0; s < states.size(); ++s) {

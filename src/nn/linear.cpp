@@ -62,11 +62,14 @@ Tensor Linear::forward(const Tensor& x, const TapContext& context) const {
 
 Tensor Linear::finish(const Tensor& x, Tensor y, const TapContext& context) const {
   if (bias) y = ops::add_bias(y, use(*bias));
-  return site.run_taps(x, std::move(y), context);
+  TapContext own = context;
+  own.arithmetic = weight.arithmetic();
+  return site.run_taps(x, std::move(y), own);
 }
 
-std::shared_ptr<const quant::LowRankCopy> Linear::attached(const TapContext& context) const {
-  if (context.is_training || site.taps.size() != 1 || !weight.frozen().runs_int8()) return {};
+std::shared_ptr<const quant::LowRankCopy> Linear::attached(const TapContext& context,
+                                                           int64_t n) const {
+  if (context.is_training || site.taps.size() != 1 || !weight.frozen().runs_int8(n)) return {};
   return site.taps.front()->rounded_low_rank();
 }
 
@@ -89,7 +92,7 @@ std::vector<Tensor> forward_together(std::initializer_list<const Linear*> linear
   products.reserve(linears.size());
   for (const Linear* linear : linears) {
     results.push_back(Tensor::empty({x.rows(), linear->weight.rows()}, DType::kF32));
-    attached.push_back(linear->attached(context));
+    attached.push_back(linear->attached(context, x.rows()));
     products.push_back(
         {linear->weight.frozen(), results.back().data<float>(), attached.back().get()});
   }

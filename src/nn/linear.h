@@ -46,8 +46,8 @@ struct Linear {
   Tensor forward(const Tensor& x, const TapContext& context) const;
   // Bias and taps: what follows the product y.
   Tensor finish(const Tensor& x, Tensor y, const TapContext& context) const;
-  // All that the taps do, where the weight's product can take it along; else null.
-  std::shared_ptr<const quant::LowRankCopy> attached(const TapContext& context) const;
+  // All that the taps do, where the weight's product with n rows can take it along; else null.
+  std::shared_ptr<const quant::LowRankCopy> attached(const TapContext& context, int64_t n) const;
 };
 
 // forward() of several linears with the same input. Where nothing is recorded and all are frozen,

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/gemm.h"
 #include "nn/param.h"
 #include "tensor/tensor.h"
 
@@ -22,6 +23,8 @@ struct TapContext {
   const std::vector<int32_t>* tokens = nullptr;  // of the batch; an embedding's tap reads them
   bool is_training = false;                      // dropout is on
   uint64_t dropout_seed = 0;                     // one a micro-batch
+  // Of the product that a linear's tap follows; a tap's own products may be made in it too.
+  kernels::Arithmetic arithmetic = kernels::Arithmetic::kF32;
 };
 
 // What adds scaling * (x A^T) B^T and nothing else: W + scaling * B A.

@@ -53,6 +53,7 @@ kernels::AttentionShape<T> shape_of(const AttentionOptions& o, const T* sinks) {
   shape.window = o.window;
   shape.softcap = static_cast<T>(o.softcap);
   shape.sinks = sinks;
+  shape.arithmetic = o.arithmetic;
   return shape;
 }
 

@@ -5,6 +5,7 @@
 // the log-sum-exp of its scores is kept for the backward (Dao et al., 2022).
 #include <vector>
 
+#include "kernels/gemm.h"
 #include "ops/tape.h"
 
 namespace moxie::ops {
@@ -16,6 +17,7 @@ struct AttentionOptions {
   double softcap = 0;  // scores become cap * tanh(score / cap); 0: none
   bool is_causal = true;
   std::vector<int64_t> offsets;  // [sequences + 1]
+  kernels::Arithmetic arithmetic = kernels::Arithmetic::kF32;  // kernels/attention.h
 };
 
 // q [N, heads * head_dim], k and v [N, kv_heads * head_dim] -> [N, heads * head_dim].

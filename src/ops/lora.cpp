@@ -11,6 +11,7 @@ namespace {
 struct Attributes {
   double scaling;
   bool overwrites = false;  // y's memory becomes z's
+  kernels::Arithmetic arithmetic = kernels::Arithmetic::kF32;
 };
 
 Tensor forward(Call& call, std::span<const Tensor> in) {
@@ -29,9 +30,10 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   Tensor h = Tensor::empty({n, r}, x.dtype());
   dispatch_float(x.dtype(), "lora", [&](auto zero) {
     using T = decltype(zero);
-    kernels::gemm_nt(n, r, x.cols(), x.data<T>(), a.data<T>(), h.data<T>());
+    kernels::gemm_nt(n, r, x.cols(), x.data<T>(), a.data<T>(), h.data<T>(), false, T{1},
+                     attributes.arithmetic);
     kernels::gemm_nt(n, y.cols(), r, h.data<T>(), b.data<T>(), z.data<T>(), true,
-                     static_cast<T>(attributes.scaling));
+                     static_cast<T>(attributes.scaling), attributes.arithmetic);
   });
   if (call.any_wanted()) call.saved = {call.wanted[2] ? x : Tensor(), h, a, b};
   return z;
@@ -47,7 +49,9 @@ void transpose(const T* from, int64_t rows, int64_t cols, T* to) {
 
 std::vector<Tensor> backward(Call& call, const Tensor& dz) {
   const Tensor &x = call.saved[0], &h = call.saved[1], &a = call.saved[2], &b = call.saved[3];
-  const double scaling = attributes_of<Attributes>(call).scaling;
+  const auto& attributes = attributes_of<Attributes>(call);
+  const double scaling = attributes.scaling;
+  const kernels::Arithmetic arithmetic = attributes.arithmetic;
   const int64_t n = dz.rows();
   const int64_t r = a.rows();
   Tensor dx;
@@ -58,21 +62,23 @@ std::vector<Tensor> backward(Call& call, const Tensor& dz) {
     if (call.wanted[3]) {
       db = Tensor::empty(b.shape(), b.dtype());
       kernels::gemm_tn(dz.cols(), r, n, dz.data<T>(), h.data<T>(), db.data<T>(), false,
-                       static_cast<T>(scaling));
+                       static_cast<T>(scaling), arithmetic);
     }
     if (!call.wanted[0] && !call.wanted[2]) return;
     Tensor dh = Tensor::empty(h.shape(), h.dtype());
     kernels::gemm_nn(n, r, dz.cols(), dz.data<T>(), b.data<T>(), dh.data<T>(), false,
-                     static_cast<T>(scaling));
+                     static_cast<T>(scaling), arithmetic);
     if (call.wanted[2]) {
       da = Tensor::empty(a.shape(), a.dtype());
       Tensor across = Tensor::empty({a.cols(), r}, a.dtype());  // x^T dh: x is not packed for it
-      kernels::gemm_tn(a.cols(), r, n, x.data<T>(), dh.data<T>(), across.data<T>());
+      kernels::gemm_tn(a.cols(), r, n, x.data<T>(), dh.data<T>(), across.data<T>(), false,
+                       T{1}, arithmetic);
       transpose(across.data<T>(), a.cols(), r, da.data<T>());
     }
     if (call.wanted[0]) {
       dx = Tensor::empty({n, a.cols()}, a.dtype());
-      kernels::gemm_nn(n, a.cols(), r, dh.data<T>(), a.data<T>(), dx.data<T>());
+      kernels::gemm_nn(n, a.cols(), r, dh.data<T>(), a.data<T>(), dx.data<T>(), false, T{1},
+                       arithmetic);
     }
   });
   return {dx, dz, da, db};
@@ -92,11 +98,12 @@ std::vector<Sample> samples(Rng& rng) {
 extern const OpDef lora_entry;
 const OpDef lora_entry{"adds scaling * (x A^T) B^T", forward, backward, nullptr, samples};
 
-Tensor lora(const Tensor& x, Tensor y, const Tensor& a, const Tensor& b, double scaling) {
+Tensor lora(const Tensor& x, Tensor y, const Tensor& a, const Tensor& b, double scaling,
+            kernels::Arithmetic arithmetic) {
   // Whoever holds y alone has not saved it anywhere: a copy of it would be for nothing.
   const bool overwrites = y.sole_owner();
   const Tensor inputs[] = {x, std::move(y), a, b};
-  return record(lora_entry, inputs, Attributes{scaling, overwrites});
+  return record(lora_entry, inputs, Attributes{scaling, overwrites, arithmetic});
 }
 
 }  // namespace moxie::ops

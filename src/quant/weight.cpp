@@ -1,22 +1,13 @@
 #include "quant/weight.h"
 
-#include <map>
-#include <mutex>
 #include <utility>
 #include <vector>
 
 #include "base/cpu.h"
 #include "base/threads.h"
-#include "kernels/onednn.h"
 #include "quant/int8.h"
 
 namespace moxie::quant {
-
-struct PackedCopies {
-  std::mutex guard;
-  std::unique_ptr<const kernels::PackedMatrix> forward, backward;
-  std::map<std::pair<int64_t, int64_t>, std::shared_ptr<PackedCopies>> slices;
-};
 
 namespace {
 
@@ -39,15 +30,27 @@ void decode_part(const void* context, int64_t row, int64_t begin, int64_t end, f
   const QuantFormat& format = *w.format().entry;
   format.decode(w.bytes().data() + row * row_bytes(format, w.cols()) + row_bytes(format, begin),
                 out, end - begin);
-  if (w.compute() == Compute::kBF16) round_bf16(out, out, end - begin);
+}
+
+void decode_rounded(const void* context, int64_t row, int64_t begin, int64_t end, float* out) {
+  decode_part(context, row, begin, end, out);
+  round_bf16(out, out, end - begin);
+}
+
+// Products of n rows that round both factors themselves.
+bool runs_bf16(const Weight& w, int64_t n) {
+  return w.compute_for(n) == Compute::kBF16 && bf16_is_native() &&
+         (n > kernels::kFewRows || kernels::is_batch_invariant());
 }
 
 // Formats of plain values are named as their type, and can be multiplied with as they stand where
 // they are aligned to it and compute rounds none of them.
-kernels::RowDecoder rows_of(const Weight& w) {
-  kernels::RowDecoder rows{&w, decode_part, w.format()->block};
+kernels::RowDecoder rows_of(const Weight& w, int64_t n) {
+  const bool is_bf16 = w.compute_for(n) == Compute::kBF16;
+  const bool rounds = is_bf16 && !runs_bf16(w, n);
+  kernels::RowDecoder rows{&w, rounds ? decode_rounded : decode_part, w.format()->block};
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
-    const bool is_exact = w.compute() != Compute::kBF16 || dtype == DType::kBF16;
+    const bool is_exact = !is_bf16 || dtype == DType::kBF16;
     const auto address = reinterpret_cast<uintptr_t>(w.bytes().data());
     if (w.format().name != name_of(dtype) || !is_exact || address % size_of(dtype) != 0) continue;
     rows.values = w.bytes().data();
@@ -56,29 +59,14 @@ kernels::RowDecoder rows_of(const Weight& w) {
   return rows;
 }
 
-// x as the product multiplies it: itself, or rounded to bf16 in `storage`.
-const float* factor(const Weight& w, const float* x, int64_t count, std::vector<float>& storage) {
-  if (w.compute() != Compute::kBF16) return x;
+// n rows of x as the product takes them: themselves, or rounded to bf16 in `storage`.
+const float* factor(const Weight& w, const float* x, int64_t n, int64_t cols,
+                    std::vector<float>& storage) {
+  if (w.compute_for(n) != Compute::kBF16 || runs_bf16(w, n)) return x;
+  const int64_t count = n * cols;
   storage.resize(static_cast<size_t>(count));
   round_bf16(x, storage.data(), count);
   return storage.data();
-}
-
-bool runs_packed(const Weight& w, int64_t n) {
-  return w.compute() == Compute::kBF16 && n > kernels::kFewRows && bf16_is_native() &&
-         !kernels::is_batch_invariant();  // oneDNN chooses its order by the number of rows
-}
-
-const kernels::PackedMatrix& packed(const Weight& w, PackedCopies& copies, bool is_forward) {
-  const std::lock_guard<std::mutex> lock(copies.guard);
-  auto& copy = is_forward ? copies.forward : copies.backward;
-  if (copy == nullptr) {
-    const int64_t k = is_forward ? w.cols() : w.rows();
-    const int64_t n = is_forward ? w.rows() : w.cols();
-    copy = std::make_unique<const kernels::PackedMatrix>(k, n, rows_of(w), is_forward,
-                                                         kernels::PackedMatrix::Type::kBF16);
-  }
-  return *copy;
 }
 
 Int8Matrix int8_matrix(const Weight& w, float* y, const LowRankCopy* attached) {
@@ -94,6 +82,8 @@ std::vector<double> decoded_in_double(const Weight& w) {
 }  // namespace
 
 kernels::Arithmetic arithmetic_of(Compute compute) {
+  const bool is_bf16 = compute == Compute::kBF16 || compute == Compute::kMixed;
+  if (is_bf16 && bf16_is_native()) return kernels::Arithmetic::kBF16;
   const bool is_int16 =
       compute == Compute::kInt16 || (compute == Compute::kInt8 && kernels::int16_is_faster());
   return is_int16 ? kernels::Arithmetic::kInt16 : kernels::Arithmetic::kF32;
@@ -105,13 +95,23 @@ Weight::Weight(const Named<QuantFormat>& format, int64_t rows, int64_t cols, con
       rows_(rows),
       cols_(cols),
       bytes_(bytes),
-      owner_(std::move(owner)),
-      packed_(std::make_shared<PackedCopies>()) {
+      owner_(std::move(owner)) {
   if (cols % format->block != 0) {
     fail(ErrorCode::kInvalidArgument, "weight",
          "{} columns are not a multiple of {}'s block of {}; store this matrix in another format",
          cols, format.name, format->block);
   }
+}
+
+Compute Weight::compute_for(int64_t n) const {
+  if (compute_ != Compute::kMixed) return compute_;
+  const bool has_int8 = format_ != nullptr && (*format_)->int8 != nullptr;
+  const bool is_few = n <= kMixedRows || kernels::is_batch_invariant();
+  return has_int8 && is_few ? Compute::kInt8 : Compute::kBF16;
+}
+
+bool Weight::runs_int8(int64_t n) const {
+  return compute_for(n) == Compute::kInt8 && format_ != nullptr && (*format_)->int8 != nullptr;
 }
 
 Weight Weight::from_tensor(const Tensor& matrix) {
@@ -143,11 +143,6 @@ Tensor Weight::decode() const {
   return out;
 }
 
-size_t Weight::packed_bytes() const {
-  const bool packs = runs_packed(*this, kernels::kFewRows + 1);
-  return packs ? 2 * sizeof(uint16_t) * static_cast<size_t>(rows_ * cols_) : 0;
-}
-
 Weight Weight::slice_rows(int64_t begin, int64_t end) const {
   if (begin < 0 || begin > end || end > rows_) {
     fail(ErrorCode::kInvalidArgument, "weight", "rows [{}, {}) are not within the {} rows", begin,
@@ -156,22 +151,17 @@ Weight Weight::slice_rows(int64_t begin, int64_t end) const {
   Weight slice = *this;
   slice.bytes_ += begin * row_bytes(*format_->entry, cols_);
   slice.rows_ = end - begin;
-  const std::lock_guard<std::mutex> lock(packed_->guard);
-  auto& copies = packed_->slices[{begin, end}];
-  if (copies == nullptr) copies = std::make_shared<PackedCopies>();
-  slice.packed_ = copies;
   return slice;
 }
 
 void Weight::matmul(const float* x, int64_t n, float* y, bool accumulate) const {
-  if (runs_int8()) {
+  if (runs_int8(n)) {
     const Int8Matrix matrix = int8_matrix(*this, y, nullptr);
     return int8_matmul({&matrix, 1}, cols_, x, n, accumulate);
   }
-  if (runs_packed(*this, n)) return packed(*this, *packed_, true).multiply(x, n, y, accumulate);
   std::vector<float> storage;
-  x = factor(*this, x, n * cols_, storage);
-  kernels::gemm_nt(n, rows_, cols_, x, rows_of(*this), y, accumulate, arithmetic_of(compute_));
+  x = factor(*this, x, n, cols_, storage);
+  kernels::gemm_nt(n, rows_, cols_, x, rows_of(*this, n), y, accumulate, arithmetic_of(compute_for(n)));
 }
 
 void Weight::matmul_together(std::span<const Product> products, const float* x, int64_t n) {
@@ -179,7 +169,7 @@ void Weight::matmul_together(std::span<const Product> products, const float* x, 
   together.reserve(products.size());
   for (const Product& product : products) {
     MOXIE_ASSERT(product.weight.cols_ == products[0].weight.cols_);
-    if (product.weight.runs_int8()) {
+    if (product.weight.runs_int8(n)) {
       together.push_back(int8_matrix(product.weight, product.y, product.attached));
     } else {
       MOXIE_ASSERT(product.attached == nullptr);
@@ -190,10 +180,9 @@ void Weight::matmul_together(std::span<const Product> products, const float* x, 
 }
 
 void Weight::matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate) const {
-  if (runs_packed(*this, n)) return packed(*this, *packed_, false).multiply(dy, n, dx, accumulate);
   std::vector<float> storage;
-  dy = factor(*this, dy, n * rows_, storage);
-  kernels::gemm_nn(n, cols_, rows_, dy, rows_of(*this), dx, accumulate, arithmetic_of(compute_));
+  dy = factor(*this, dy, n, rows_, storage);
+  kernels::gemm_nn(n, cols_, rows_, dy, rows_of(*this, n), dx, accumulate, arithmetic_of(compute_for(n)));
 }
 
 void Weight::matmul(const double* x, int64_t n, double* y, bool accumulate) const {

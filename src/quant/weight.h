@@ -9,7 +9,9 @@
 // (kernels/gemm.h); "int8" rounds x to 8 bits a group of 32 and multiplies integers (int8.h) where
 // the format has Int8Kernels. matmul_transposed under int8, and formats without such kernels, take
 // int16 where the CPU is faster with it, else f32. Under int16 up to kernels::kFewRows rows are
-// multiplied in f32.
+// multiplied in f32. "mixed" is int8 for up to kMixedRows rows (decoding) and bf16 for more
+// (prompts), for CPUs whose bf16 tiles outrun their integers; int8 alone while
+// kernels::is_batch_invariant(), and bf16 alone where the format has no Int8Kernels.
 #include <memory>
 #include <span>
 
@@ -19,11 +21,12 @@
 
 namespace moxie::quant {
 
-enum class Compute { kF32, kBF16, kInt8, kInt16 };
+enum class Compute { kF32, kBF16, kInt8, kInt16, kMixed };
+inline constexpr int64_t kMixedRows = 16;
+
 kernels::Arithmetic arithmetic_of(Compute compute);  // of products that int8 does not take
 
 class LowRankCopy;    // low_rank.h
-struct PackedCopies;  // of a weight and of its slices, for CPUs that multiply bf16 natively
 
 class Weight {
  public:
@@ -40,9 +43,8 @@ class Weight {
   std::span<const std::byte> bytes() const;
   void set_compute(Compute compute) { compute_ = compute; }
   Compute compute() const { return compute_; }
-  bool runs_int8() const {
-    return compute_ == Compute::kInt8 && format_ != nullptr && (*format_)->int8 != nullptr;
-  }
+  bool runs_int8(int64_t n) const;   // products with n rows of x
+  Compute compute_for(int64_t n) const;  // the same: never kMixed
 
   // y[n, rows] = x[n, cols] W^T; adds to y instead when `accumulate`. Rows of x do not influence
   // each other's results, and the bits do not depend on the number of threads; under int8 they do
@@ -53,7 +55,7 @@ class Weight {
   struct Product {
     const Weight& weight;
     float* y;
-    const LowRankCopy* attached = nullptr;  // only where the weight runs_int8()
+    const LowRankCopy* attached = nullptr;  // only where the weight runs_int8(n)
   };
   static void matmul_together(std::span<const Product> products, const float* x, int64_t n);
   // dx[n, cols] = dy[n, rows] W; adds when `accumulate`.
@@ -61,10 +63,6 @@ class Weight {
   // The same over decoded values in double, for tests and f64 runs.
   void matmul(const double* x, int64_t n, double* y, bool accumulate = false) const;
   void matmul_transposed(const double* dy, int64_t n, double* dx, bool accumulate = false) const;
-
-  // Bytes that training adds once both products have run over many rows: their packed copies, where
-  // the CPU multiplies bf16 natively and compute says so; else 0.
-  size_t packed_bytes() const;
 
   // Rows [begin, end) as a weight of their own (a chunk of the vocabulary): same bytes.
   Weight slice_rows(int64_t begin, int64_t end) const;
@@ -77,7 +75,6 @@ class Weight {
   const std::byte* bytes_ = nullptr;
   std::shared_ptr<const void> owner_;
   Compute compute_ = Compute::kF32;
-  std::shared_ptr<PackedCopies> packed_;  // made on first use, shared by copies
 };
 
 }  // namespace moxie::quant

@@ -33,8 +33,6 @@ MemoryPlan plan_memory(nn::Decoder& decoder, const nn::ParamList& params,
   for (const nn::Matrix* matrix : decoder.matrices()) {
     if (!matrix->is_frozen()) continue;
     plan.weights += matrix->frozen().bytes().size();
-    const bool only_gathered = matrix->name() == "embed" && !c.ties_embeddings;
-    if (!only_gathered) plan.weights += matrix->frozen().packed_bytes();
   }
   const auto elements = static_cast<uint64_t>(nn::count_elements(params));
   plan.training = elements * kFloat * static_cast<uint64_t>(2 + inputs.state_tensors);

@@ -18,9 +18,10 @@ void set_compute(nn::Decoder& decoder, const std::string& dtype, Purpose purpose
   const bool is_auto_int8 =
       dtype == "auto" && (purpose == Purpose::kInference || !bf16_is_native());
   const bool uses_int8 = dtype == "int8" || is_auto_int8;
+  const bool mixes = is_auto_int8 && amx_is_active();
   for (nn::Matrix* matrix : decoder.matrices()) {
     const bool has_int8 = matrix->is_frozen() && matrix->frozen().format()->int8 != nullptr;
-    matrix->set_compute(uses_int8 && has_int8 ? quant::Compute::kInt8 : plain);
+    matrix->set_compute(!uses_int8 || !has_int8 ? plain : mixes ? quant::Compute::kMixed : quant::Compute::kInt8);
   }
 }
 

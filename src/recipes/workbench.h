@@ -21,9 +21,9 @@ enum class Purpose { kTraining, kInference };
 // rounded. int16: both rounded to 12 bits in blocks that share a scale (kernels/gemm.h). int8:
 // activations rounded to 8 bits where a matrix is stored in a format that multiplies with them
 // (quant/int8.h), and as auto where it is not; gradients pass through such a matrix in int16 where
-// the CPU is faster with it, else exactly. auto: int8 for inference, and for training where the CPU
-// does not multiply bf16 faster; other formats take bf16 where it does, else int16 where that is
-// faster, else f32. `adapter`: a PEFT folder, or "".
+// the CPU is faster with it, else exactly. auto: int8 for inference (where there is AMX, for few
+// rows: many are multiplied in bf16), and for training where the CPU does not multiply bf16 faster;
+// other formats take bf16 where it does, else int16 where that is faster, else f32. `adapter`: a PEFT folder, or "".
 Workbench open_workbench(const std::string& model, const std::string& adapter,
                          const std::string& dtype, Purpose purpose = Purpose::kInference);
 void set_compute(nn::Decoder& decoder, const std::string& dtype, Purpose purpose);

@@ -266,10 +266,41 @@ TEST(Attention, FloatEqualsDouble) {
   }
 }
 
-TEST(Attention, BitsDoNotDependOnThreads) {
+Problem<float> rounded_problem(const Case& c) {
+  Problem<float> p(c);
+  p.shape.arithmetic = Arithmetic::kBF16;
+  return p;
+}
+
+// Root mean squares of the difference and of what is wanted, which counts as 0.1 at least.
+double relative_error(const std::vector<float>& got, const std::vector<double>& want) {
+  double difference = 0;
+  double size = 0.01 * static_cast<double>(got.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    if (static_cast<double>(got[i]) == want[i]) continue;
+    difference += (got[i] - want[i]) * (got[i] - want[i]);
+    size += want[i] * want[i];
+  }
+  return std::sqrt(difference / size);
+}
+
+TEST(Attention, BF16IsOffByItsRounding) {
+  for (const Case& c : cases()) {
+    const auto want = run(Problem<double>(c));
+    const auto got = run(rounded_problem(c));
+    EXPECT_LT(relative_error(got.out, want.out), 0.01) << c.name;
+    EXPECT_LT(relative_error(got.lse, want.lse), 0.003) << c.name;
+    EXPECT_LT(relative_error(got.dq, want.dq), 0.02) << c.name;
+    EXPECT_LT(relative_error(got.dk, want.dk), 0.02) << c.name;
+    EXPECT_LT(relative_error(got.dv, want.dv), 0.02) << c.name;
+    EXPECT_LT(relative_error(got.dsinks, want.dsinks), 0.02) << c.name;
+  }
+}
+
+void expect_same_bits_with_any_threads(Problem<float> (*make)(const Case&)) {
   const int before = thread_count();
   for (const Case& c : cases()) {
-    const Problem<float> p(c);
+    const Problem<float> p = make(c);
     set_thread_count(1);
     const auto one = run(p);
     for (const int threads : {2, 4}) {
@@ -283,6 +314,11 @@ TEST(Attention, BitsDoNotDependOnThreads) {
     }
   }
   set_thread_count(before);
+}
+
+TEST(Attention, BitsDoNotDependOnThreads) {
+  expect_same_bits_with_any_threads([](const Case& c) { return Problem<float>(c); });
+  expect_same_bits_with_any_threads(rounded_problem);
 }
 
 TEST(Attention, AQueryThatSeesNoKeyGetsZeros) {

@@ -1,0 +1,234 @@
+#include <algorithm>
+#include <utility>
+
+#include "kernels/attention_backward.h"
+#include "kernels/gemm_parts.h"
+#include "kernels/micro_bf16.h"
+#include "kernels/rowwise.h"
+#include "kernels/scratch.h"
+
+// The gradients of attention in bf16: attention_backward.cpp says what they are. Tiles of 96
+// queries and 128 keys in bands of 32; p and ds are rounded as they are packed.
+namespace moxie::kernels {
+namespace {
+
+constexpr int64_t kBand = kBandLines;
+constexpr int64_t kTileNumbers = 2 * kTileSize;  // of a band at 32 k's
+constexpr int64_t kQueryTile = kGradientQueries;
+constexpr int64_t kQueryBands = kQueryTile / kBand;
+constexpr int64_t kKeyBands = 4;
+constexpr int64_t kKeyTile = kKeyBands * kBand;
+
+using Pass = GradientPass<float>;
+using Unit = GradientUnit<float>;
+
+// A tile of queries of one head. As A along d; as B columns of d along the queries.
+struct Queries {
+  int64_t head, begin, end;
+  BFloat16 *q, *dout;           // [bands, depth]: q times the scale
+  BFloat16 *q_down, *dout_down;  // [depth, bands]
+
+  int64_t bands() const { return ceil_div(end - begin, kBand); }
+};
+
+// A tile of keys. As B along d; and k times the scale as B, columns of d along the keys.
+struct Keys {
+  int64_t begin, end;
+  BFloat16 *k, *v;   // [bands, depth]
+  BFloat16* k_down;  // [depth, bands]
+};
+
+// Of a tile of queries and a tile of keys.
+struct Weights {
+  float *p, *ds;                 // of a band of queries: [32, kKeyTile]
+  BFloat16* ds_along;            // the same as A, along the keys
+  BFloat16 *p_across, *ds_across;  // A: bands of keys along the queries, [kKeyBands, kQueryBands]
+};
+
+class Memory {  // a thread's, given out piece by piece
+ public:
+  explicit Memory(int64_t floats) : free_(scratch(Scratch::kTiles, static_cast<size_t>(floats))) {}
+  float* floats(int64_t count) { return std::exchange(free_, free_ + count); }
+  BFloat16* numbers(int64_t count) { return reinterpret_cast<BFloat16*>(floats(count / 2)); }
+
+ private:
+  float* free_;
+};
+
+// Bands of `rows` rows of d columns, rows `ld` apart, times a factor.
+void pack(const float* src, int64_t ld, int64_t rows, int64_t d, float factor, Side side,
+          float* scaled, BFloat16* along, BFloat16* down) {
+  const MicroBF16& kernel = micro_bf16();
+  const int64_t depth = ceil_div(d, kTileDepth);
+  const int64_t bands = ceil_div(rows, kBand);
+  for (int64_t band = 0; band < bands; ++band, src += kBand * ld) {
+    const int64_t lines = std::min(kBand, rows - band * kBand);
+    const float* from = src;
+    int64_t step = ld;
+    if (factor != 1) {
+      for (int64_t r = 0; r < lines; ++r) {
+        for (int64_t c = 0; c < d; ++c) scaled[r * d + c] = factor * src[r * ld + c];
+      }
+      from = scaled;
+      step = d;
+    }
+    if (along != nullptr) {
+      kernel.along(from, step, lines, d, side, along + band * depth * kTileNumbers);
+    }
+    for (int64_t c = 0; down != nullptr && c < depth; ++c) {
+      kernel.across(from + c * kBand, step, std::min(kBand, d - c * kBand), lines, Side::kB,
+                    down + (c * bands + band) * kTileNumbers);
+    }
+  }
+}
+
+// c[rows, d] += a B, B by bands of 32 columns that stand `size` numbers apart.
+void add_product(int64_t rows, int64_t d, int64_t tiles, const BFloat16* a, const BFloat16* b,
+                 int64_t size, float* c, int64_t ldc) {
+  for (int64_t j = 0; j < d; j += kBand, b += size) {
+    micro_bf16().multiply({static_cast<int>(rows), static_cast<int>(std::min(kBand, d - j)), tiles,
+                           a, b, c + j, ldc, 1, true});
+  }
+}
+
+// p and ds of a band of queries, packed, and what they add to dq. Returns which keys they see.
+KeyRange query_gradients(const Pass& pass, const Queries& queries, int64_t band, const Keys& keys,
+                         const Weights& w) {
+  const MicroBF16& kernel = micro_bf16();
+  const auto& shape = pass.shape;
+  const int64_t d = shape.head_dim;
+  const int64_t depth = ceil_div(d, kTileDepth);
+  const int64_t i = queries.begin + band * kBand;
+  const int64_t rows = std::min(kBand, queries.end - i);
+  const int64_t count = keys.end - keys.begin;
+  const int64_t key_bands = ceil_div(count, kBand);
+  const auto seen_by = [&](int64_t first, int64_t last) {
+    return visible_in(shape, pass.position(first), pass.position(last), pass.s.kv_len, keys.begin,
+                      keys.end);
+  };
+  const KeyRange seen = seen_by(i, i + rows - 1);
+  if (seen.begin == seen.end) return seen;
+  const int64_t from = seen.begin / kBand * kBand;
+  const int64_t to = round_up(seen.end, kBand);
+  for (int64_t j = from; j < to; j += kBand) {
+    const auto cols = static_cast<int>(std::min(kBand, count - j));
+    const int64_t a = band * depth * kTileNumbers;
+    const int64_t b = j / kBand * depth * kTileNumbers;
+    kernel.multiply({static_cast<int>(rows), cols, depth, queries.q + a, keys.k + b, w.p + j,
+                     kKeyTile, 1, false});
+    kernel.multiply({static_cast<int>(rows), cols, depth, queries.dout + a, keys.v + b, w.ds + j,
+                     kKeyTile, 1, false});
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    const KeyRange own = seen_by(i + r, i + r);
+    const int64_t row = (i + r) * shape.heads + queries.head;
+    for (float* values : {w.p + r * kKeyTile, w.ds + r * kKeyTile}) {
+      std::fill(values + from, values + own.begin, 0.0f);
+      std::fill(values + own.end, values + to, 0.0f);
+    }
+    row_kernels<float>().score_gradient(
+        pass.lse[row], pass.delta[row], shape.softcap, w.p + r * kKeyTile + own.begin,
+        w.ds + r * kKeyTile + own.begin, own.end - own.begin);
+  }
+  kernel.along(w.ds + from, kKeyTile, rows, to - from, Side::kA, w.ds_along);
+  add_product(rows, d, (to - from) / kTileDepth, w.ds_along,
+              keys.k_down + from / kBand * kTileNumbers, key_bands * kTileNumbers,
+              pass.dq + i * pass.stride + queries.head * d, pass.stride);
+  for (int64_t j = from; j < to; j += kBand) {
+    const int64_t at = (j / kBand * kQueryBands + band) * kTileNumbers;
+    kernel.across(w.p + j, kKeyTile, kBand, rows, Side::kA, w.p_across + at);
+    kernel.across(w.ds + j, kKeyTile, kBand, rows, Side::kA, w.ds_across + at);
+  }
+  return {from, to};
+}
+
+// A tile of queries against a tile of keys; dk and dv are those of its first key.
+void run_tile(const Pass& pass, const Queries& queries, const Keys& keys, const Weights& w,
+              float* dk, float* dv) {
+  const int64_t d = pass.shape.head_dim;
+  const int64_t count = keys.end - keys.begin;
+  int64_t first[kKeyBands], last[kKeyBands];  // bands of queries that see a band of keys
+  std::fill_n(first, kKeyBands, kQueryBands);
+  std::fill_n(last, kKeyBands, 0);
+  for (int64_t band = 0; band < queries.bands(); ++band) {
+    const KeyRange seen = query_gradients(pass, queries, band, keys, w);
+    for (int64_t j = seen.begin / kBand; j < seen.end / kBand; ++j) {
+      first[j] = std::min(first[j], band);
+      last[j] = band + 1;
+    }
+  }
+  const int64_t size = queries.bands() * kTileNumbers;
+  for (int64_t j = 0; j * kBand < count; ++j) {
+    if (first[j] >= last[j]) continue;
+    const int64_t rows = std::min(kBand, count - j * kBand);
+    const int64_t a = (j * kQueryBands + first[j]) * kTileNumbers;
+    const int64_t b = first[j] * kTileNumbers;
+    const int64_t tiles = last[j] - first[j];
+    add_product(rows, d, tiles, w.p_across + a, queries.dout_down + b, size, dv + j * kBand * d, d);
+    add_product(rows, d, tiles, w.ds_across + a, queries.q_down + b, size, dk + j * kBand * d, d);
+  }
+}
+
+}  // namespace
+
+void gradients_bf16(const Pass& pass, const Unit& unit) {
+  const TileScope scope;
+  const auto& shape = pass.shape;
+  const int64_t d = shape.head_dim;
+  const int64_t depth = ceil_div(d, kTileDepth);
+  const int64_t group = shape.heads / shape.kv_heads;
+  const int64_t tiles = ceil_div(unit.end - unit.begin, kQueryTile);
+  const int64_t queries_size = kQueryBands * depth * kTileNumbers;
+  const int64_t keys_size = kKeyBands * depth * kTileNumbers;
+  const int64_t weights_size = kKeyBands * kQueryBands * kTileNumbers;
+  Memory memory((group * tiles * 4 * queries_size + 3 * keys_size + 2 * weights_size +
+                 kKeyBands * kTileNumbers) / 2 + 2 * kBand * kKeyTile + kBand * d);
+  float* scaled = memory.floats(kBand * d);
+  Weights weights{};
+  weights.p = memory.floats(kBand * kKeyTile);
+  weights.ds = memory.floats(kBand * kKeyTile);
+  weights.ds_along = memory.numbers(kKeyBands * kTileNumbers);
+  weights.p_across = memory.numbers(weights_size);
+  weights.ds_across = memory.numbers(weights_size);
+  Keys keys{};
+  keys.k = memory.numbers(keys_size);
+  keys.v = memory.numbers(keys_size);
+  keys.k_down = memory.numbers(keys_size);
+  BFloat16* packed = memory.numbers(group * tiles * 4 * queries_size);
+  const auto for_queries = [&](const auto& body) {
+    BFloat16* at = packed;
+    for (int64_t h = unit.kv_head * group; h < (unit.kv_head + 1) * group; ++h) {
+      for (int64_t i = unit.begin; i < unit.end; i += kQueryTile, at += 4 * queries_size) {
+        body(Queries{h, i, std::min(unit.end, i + kQueryTile), at, at + queries_size,
+                     at + 2 * queries_size, at + 3 * queries_size});
+      }
+    }
+  };
+  for_queries([&](const Queries& own) {
+    const int64_t at = own.begin * pass.stride + own.head * d;
+    const int64_t rows = own.end - own.begin;
+    pack(pass.q + at, pass.stride, rows, d, shape.scale, Side::kA, scaled, own.q, own.q_down);
+    pack(pass.dout + at, pass.stride, rows, d, 1, Side::kA, scaled, own.dout, own.dout_down);
+    for (int64_t r = 0; r < rows; ++r) std::fill_n(pass.dq + at + r * pass.stride, d, 0.0f);
+  });
+  for (int64_t j = unit.keys.begin; j < unit.keys.end; j += kKeyTile) {
+    keys.begin = j;
+    keys.end = std::min(unit.keys.end, j + kKeyTile);
+    const int64_t at = j * pass.kv_stride + unit.kv_head * d;
+    const int64_t rows = keys.end - j;
+    pack(pass.s.k + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.k, nullptr);
+    pack(pass.s.v + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.v, nullptr);
+    pack(pass.s.k + at, pass.kv_stride, rows, d, shape.scale, Side::kB, scaled, nullptr,
+         keys.k_down);
+    float* dk = unit.dk + (j - unit.keys.begin) * d;
+    float* dv = unit.dv + (j - unit.keys.begin) * d;
+    for (float* sums : {dk, dv}) std::fill_n(sums, rows * d, 0.0f);
+    for_queries([&](const Queries& own) {
+      const KeyRange seen = visible_in(shape, pass.position(own.begin), pass.position(own.end - 1),
+                                       pass.s.kv_len, keys.begin, keys.end);
+      if (seen.begin < seen.end) run_tile(pass, own, keys, weights, dk, dv);
+    });
+  }
+}
+
+}  // namespace moxie::kernels

@@ -1,0 +1,54 @@
+#include "kernels/micro_bf16_impl.h"
+
+namespace moxie::kernels {
+namespace {
+
+// Rows [from, from + 8) of a block, of 16 or 32 columns.
+template <int kB>
+void multiply_rows(const BlockBF16& t, int from) {
+  const auto* a = reinterpret_cast<const char*>(t.a + from / 16 * kTileSize + from % 16 * kTileDepth);
+  const BFloat16* from_b = t.b;
+  __m512 sums[8][kB];
+  for (auto& row : sums) {
+    for (auto& sum : row) sum = _mm512_setzero_ps();
+  }
+  for (int64_t p = 0; p < t.depth; ++p) {
+    for (int pair = 0; pair < 16; ++pair, a += 4, from_b += 32) {
+      __m512i b[kB];
+      b[0] = _mm512_loadu_si512(from_b);
+      if constexpr (kB > 1) b[1] = _mm512_loadu_si512(from_b + kTileSize);
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; ++i) {
+        int32_t both;
+        std::memcpy(&both, a + 64 * i, 4);
+        const auto row = reinterpret_cast<__m512bh>(_mm512_set1_epi32(both));
+#pragma GCC unroll 2
+        for (int j = 0; j < kB; ++j) {
+          sums[i][j] = _mm512_dpbf16_ps(sums[i][j], row, reinterpret_cast<__m512bh>(b[j]));
+        }
+      }
+    }
+    a += 2 * 1024 - 64;
+    from_b += kTileSize;
+  }
+  alignas(64) float out[8 * 32];
+  for (int i = 0; i < 8; ++i) {
+    for (int j = 0; j < kB; ++j) _mm512_store_ps(out + 32 * i + 16 * j, sums[i][j]);
+  }
+  store_sums(t, out, std::min(8, t.rows - from), t.c + from * t.ldc, t.accumulate);
+}
+
+void multiply(const BlockBF16& t) {
+  for (int i = 0; i < t.rows; i += 8) {
+    t.cols > 16 ? multiply_rows<2>(t, i) : multiply_rows<1>(t, i);
+  }
+}
+
+void nothing() {}
+
+}  // namespace
+
+const MicroBF16 kMicroBF16Avx512{multiply,         along<float>, across<float>, along<BFloat16>,
+                                 across<BFloat16>, nothing,      nothing};
+
+}  // namespace moxie::kernels

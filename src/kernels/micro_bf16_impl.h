@@ -1,0 +1,130 @@
+#pragma once
+// Packing for both tables of AVX-512: included once by micro_bf16_avx512.cpp and micro_bf16_amx.cpp.
+// Everything has internal linkage, as in micro_impl.h.
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/micro_bf16.h"
+
+namespace moxie::kernels {
+namespace {
+
+// 32 numbers, of which those of the mask are read, as bf16.
+inline __m512i load32(const float* src, __mmask32 mask) {
+  const __m512 low = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), src);
+  const __m512 high = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), src + 16);
+  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
+}
+inline __m512i load32(const BFloat16* src, __mmask32 mask) {
+  return _mm512_maskz_loadu_epi16(mask, src);
+}
+
+// 16 numbers of each of two rows, as 16 pairs.
+inline __m512i load_pairs(const float* first, const float* second, __mmask16 low, __mmask16 high) {
+  const __m512 even = _mm512_maskz_loadu_ps(low, first);
+  const __m512 odd = _mm512_maskz_loadu_ps(high, second);
+  const __m512i both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(odd, even));
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
+                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return _mm512_permutexvar_epi16(order, both);
+}
+inline __m512i load_pairs(const BFloat16* first, const BFloat16* second, __mmask16 low,
+                          __mmask16 high) {
+  const __m512i even = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(low, first));
+  const __m512i odd = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(high, second));
+  return _mm512_or_si512(even, _mm512_slli_epi32(odd, 16));
+}
+
+// to[16 j + i] = word j of rows[i].
+inline void store_transposed(const __m512i (&rows)[16], BFloat16* to) {
+  __m512i pairs[16];
+  for (int i = 0; i < 16; i += 2) {
+    pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+    pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+  __m512i fours[16];  // [4 g + c]: column c of each lane, rows 4 g .. 4 g + 3
+  for (int g = 0; g < 4; ++g) {
+    const __m512i *p = pairs + 4 * g;
+    fours[4 * g] = _mm512_unpacklo_epi64(p[0], p[2]);
+    fours[4 * g + 1] = _mm512_unpackhi_epi64(p[0], p[2]);
+    fours[4 * g + 2] = _mm512_unpacklo_epi64(p[1], p[3]);
+    fours[4 * g + 3] = _mm512_unpackhi_epi64(p[1], p[3]);
+  }
+  for (int c = 0; c < 4; ++c) {
+    const __m512i a = _mm512_shuffle_i32x4(fours[c], fours[4 + c], 0x44);
+    const __m512i b = _mm512_shuffle_i32x4(fours[8 + c], fours[12 + c], 0x44);
+    const __m512i d = _mm512_shuffle_i32x4(fours[c], fours[4 + c], 0xEE);
+    const __m512i e = _mm512_shuffle_i32x4(fours[8 + c], fours[12 + c], 0xEE);
+    _mm512_storeu_si512(to + 32 * c, _mm512_shuffle_i32x4(a, b, 0x88));
+    _mm512_storeu_si512(to + 32 * (4 + c), _mm512_shuffle_i32x4(a, b, 0xDD));
+    _mm512_storeu_si512(to + 32 * (8 + c), _mm512_shuffle_i32x4(d, e, 0x88));
+    _mm512_storeu_si512(to + 32 * (12 + c), _mm512_shuffle_i32x4(d, e, 0xDD));
+  }
+}
+
+inline void store(const __m512i (&rows)[16], BFloat16* to) {
+  for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + 32 * i, rows[i]);
+}
+
+// The two halves of a band.
+template <class T>
+void along(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, BFloat16* band) {
+  for (int64_t first = 0; first < lines; first += kLines, src += kLines * ld, band += kTileSize) {
+    BFloat16* tile = band;
+    for (int64_t p = 0; p < k; p += kTileDepth, tile += 2 * kTileSize) {
+      const __mmask32 mask = k - p >= kTileDepth ? ~0u : (1u << (k - p)) - 1;
+      __m512i rows[16];
+      for (int i = 0; i < 16; ++i) {
+        rows[i] = first + i < lines ? load32(src + i * ld + p, mask) : _mm512_setzero_si512();
+      }
+      side == Side::kA ? store(rows, tile) : store_transposed(rows, tile);
+    }
+  }
+}
+
+template <class T>
+void across_half(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, BFloat16* tile) {
+  const auto mask = static_cast<__mmask16>((1u << lines) - 1);
+  for (int64_t p = 0; p < k; p += kTileDepth, tile += 2 * kTileSize) {
+    __m512i pairs[16];
+    for (int64_t i = 0; i < 16; ++i) {
+      const int64_t at = p + 2 * i;
+      const auto low = static_cast<__mmask16>(at < k ? mask : 0);
+      const auto high = static_cast<__mmask16>(at + 1 < k ? mask : 0);
+      pairs[i] = load_pairs(src + at * ld, src + (at + 1) * ld, low, high);
+    }
+    side == Side::kB ? store(pairs, tile) : store_transposed(pairs, tile);
+  }
+}
+
+template <class T>
+void across(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, BFloat16* band) {
+  across_half(src, ld, std::min(lines, kLines), k, side, band);
+  if (lines > kLines) {
+    across_half(src + kLines, ld, lines - kLines, k, side, band + kTileSize);
+  }
+}
+
+// Rows of c as they stand in the [32, 32] sums of a block.
+inline void load_sums(const BlockBF16& t, float* sums) {
+  for (int i = 0; i < t.rows; ++i) std::copy_n(t.c + i * t.ldc, t.cols, sums + 32 * i);
+}
+
+// c (+)= alpha sums for the rows and columns that a block has.
+inline void store_sums(const BlockBF16& t, const float* sums, int rows, float* c, bool adds) {
+  for (int j = 0; j < t.cols; j += 16) {
+    const auto mask = static_cast<__mmask16>(t.cols - j >= 16 ? 0xFFFF : (1 << (t.cols - j)) - 1);
+    for (int i = 0; i < rows; ++i) {
+      float* out = c + i * t.ldc + j;
+      const __m512 before = adds ? _mm512_maskz_loadu_ps(mask, out) : _mm512_setzero_ps();
+      const __m512 sum = _mm512_loadu_ps(sums + 32 * i + j);
+      _mm512_mask_storeu_ps(out, mask, _mm512_fmadd_ps(_mm512_set1_ps(t.alpha), sum, before));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace moxie::kernels
