@@ -112,6 +112,12 @@ class LoraAdapter : public Adapter {
                      std::move(y), a, b, scaling_, arithmetic);
   }
 
+  std::optional<nn::TrainedLowRank> trained_low_rank(const nn::TapContext& context) override {
+    if (is_embedding_ || (context.is_training && dropout_ > 0)) return {};
+    if (ops::Tape::active() != nullptr) rounded_.drop();
+    return nn::TrainedLowRank{matched(a_, DType::kF32), matched(b_, DType::kF32), scaling_};
+  }
+
   std::vector<nn::Param*> params() override { return {&a_, &b_}; }
   std::optional<nn::LowRank> low_rank() const override {
     return nn::LowRank{a_.value, b_.value, scaling_};

@@ -1,9 +1,11 @@
 #include <algorithm>
 
 #include "base/cpu.h"
+#include "base/error.h"
 #include "base/threads.h"
 #include "kernels/gemm_parts.h"
 #include "kernels/micro_bf16.h"
+#include "kernels/packed_rows.h"
 #include "kernels/scratch.h"
 
 // Products of bf16 numbers in the blocking of gemm.cpp: all threads round and pack A first, then
@@ -20,64 +22,40 @@ const MicroBF16& micro_bf16() {
 
 namespace {
 
-constexpr int64_t kDeepest = 576;                // of a block along k: 36 KiB of A pass through L1
+constexpr int64_t kDeepest = 576;                  // of a block along k: 36 KiB of A pass L1
 constexpr int64_t kPanelNumbers = 192 * 1024;      // of B in L2: 384 KiB
 constexpr int64_t kMostNumbers = 4 * 1024 * 1024;  // of A at a time: 8 MiB
 constexpr int64_t kGrainNumbers = 16 * 1024;
 constexpr int64_t kPackCost = 192;  // of a column of B, in rows of A that are multiplied meanwhile
+constexpr int64_t kTilePair = 2 * kTileSize;  // of a band at 32 k's
 
-BFloat16* numbers(Scratch slot, int64_t count) {
-  return reinterpret_cast<BFloat16*>(scratch(slot, static_cast<size_t>(count / 2)));
-}
+// A product of packed rows: t says all but A. k0 is where the rows of B begin that A's columns meet.
+struct PackedProblem {
+  const Problem& t;
+  const PackedRows& a;
+  int64_t k0;
+  int64_t depth;                // of a block, a multiple of 32
+  const float* thin = nullptr;  // B for A's spare numbers, given as B is
 
-// Blocks [first, last) of k, and A's bands in them: [blocks, bands, tiles of a block].
-struct PackedA {
-  int64_t depth, first, last;
-  int64_t bands;
-  BFloat16* memory;
-
-  int64_t begin_of(int64_t block) const { return block * depth; }
-  int64_t end_of(int64_t block, int64_t k) const { return std::min(k, (block + 1) * depth); }
-  int64_t tiles(int64_t block, int64_t k) const {
-    return ceil_div(end_of(block, k) - begin_of(block), kTileDepth);
-  }
-  BFloat16* band(int64_t block, int64_t index, int64_t k) const {
-    return memory + (block - first) * bands * depth * kBandLines +
-           index * tiles(block, k) * 2 * kTileSize;
+  int64_t blocks() const { return ceil_div(a.cols(), depth); }
+  bool is_last(int64_t block) const { return (block + 1) * depth >= a.cols(); }
+  // Tiles of a block, of which the last has the spare ones as well.
+  int64_t tiles(int64_t block) const {
+    if (!is_last(block)) return depth / kTileDepth;
+    const int64_t spare = thin != nullptr ? a.spare_tiles() : 0;
+    return a.tiles() - block * (depth / kTileDepth) + spare;
   }
 };
-
-void pack_a(const Problem& t, const PackedA& a) {
-  const MicroBF16& kernel = micro_bf16();
-  const int64_t columns = std::min(t.k, a.last * a.depth) - a.begin_of(a.first);
-  const int64_t grain = std::max<int64_t>(1, kGrainNumbers / (kBandLines * columns));
-  parallel_for(a.bands, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t s = begin; s < end; ++s) {
-      const int64_t i = s * kBandLines;
-      const int64_t lines = std::min(kBandLines, t.m - i);
-      for (int64_t block = a.first; block < a.last; ++block) {
-        const int64_t k0 = a.begin_of(block);
-        const int64_t count = a.end_of(block, t.k) - k0;
-        BFloat16* band = a.band(block, s, t.k);
-        if (t.a_step == 1) {
-          kernel.along(t.a + i * t.a_row + k0, t.a_row, lines, count, Side::kA, band);
-        } else {
-          kernel.across(t.a + i + k0 * t.a_step, t.a_step, lines, count, Side::kA, band);
-        }
-      }
-    }
-  });
-}
 
 bool stands_as_bf16(const Source& b) {
   return b.decoder != nullptr && b.decoder->values != nullptr && b.decoder->dtype == DType::kBF16;
 }
 
-// Columns [j0, j1) of B in [k0, k1) as bands, where it is given by rows of n.
-void pack_rows(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, BFloat16* band) {
+// Columns [j0, j1) of B in [k0, k1) as bands `size` numbers apart, where it is given by rows of n.
+void pack_rows(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, int64_t size,
+               BFloat16* band) {
   const MicroBF16& kernel = micro_bf16();
   const int64_t depth = k1 - k0;
-  const int64_t size = round_up(depth, kTileDepth) * kBandLines;
   const bool is_bf16 = stands_as_bf16(b);
   const bool decodes = b.decoder != nullptr && !is_bf16;
   float* buffer = scratch(Scratch::kRows, decodes ? static_cast<size_t>(kLines * depth) : 0);
@@ -103,15 +81,14 @@ void pack_rows(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, 
 }
 
 // The same of a B that is given by rows of k: 32 of them at a time.
-void pack_columns(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1,
+void pack_columns(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, int64_t size,
                   BFloat16* bands) {
   const MicroBF16& kernel = micro_bf16();
-  const int64_t size = round_up(k1 - k0, kTileDepth) * kBandLines;
   const bool is_bf16 = stands_as_bf16(b);
   const bool decodes = b.decoder != nullptr && !is_bf16;
   const int64_t width = j1 - j0;
   float* buffer = scratch(Scratch::kRows, decodes ? static_cast<size_t>(kTileDepth * width) : 0);
-  for (int64_t p = k0; p < k1; p += kTileDepth, bands += 2 * kTileSize) {
+  for (int64_t p = k0; p < k1; p += kTileDepth, bands += kTilePair) {
     const int64_t depth = std::min(kTileDepth, k1 - p);
     for (int64_t i = 0; decodes && i < depth; ++i) {
       b.decoder->decode(b.decoder->context, p + i, j0, j1, buffer + i * width);
@@ -119,7 +96,10 @@ void pack_columns(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j
     for (int64_t j = j0; j < j1; j += kBandLines) {
       const int64_t lines = std::min(kBandLines, j1 - j);
       BFloat16* band = bands + (j - j0) / kBandLines * size;
-      if (is_bf16) {
+      if (b.turned != nullptr) {
+        const int64_t tile = j / kBandLines;
+        kernel.turn(b.turned->band(p / kTileDepth) + tile * kTilePair, band);
+      } else if (is_bf16) {
         const auto* rows = static_cast<const BFloat16*>(b.decoder->values) + p * b.ld + j;
         kernel.across_bf16(rows, b.ld, lines, depth, Side::kB, band);
       } else if (decodes) {
@@ -131,22 +111,38 @@ void pack_columns(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j
   }
 }
 
+void pack_block(const PackedProblem& p, int64_t block, int64_t j0, int64_t j1, BFloat16* panel) {
+  const Source& b = p.t.b;
+  const auto pack = b.is_transposed ? pack_rows : pack_columns;
+  const int64_t begin = block * p.depth;
+  const int64_t end = std::min(p.a.cols(), begin + p.depth);
+  const int64_t size = p.tiles(block) * kTilePair;
+  pack(b, p.k0 + begin, p.k0 + end, j0, j1, size, panel);
+  if (p.thin == nullptr || !p.is_last(block)) return;
+  const Source thin{.dense = p.thin,
+                    .is_transposed = b.is_transposed,
+                    .ld = b.is_transposed ? p.a.spare() : p.t.n};
+  pack(thin, 0, p.a.spare(), j0, j1, size, panel + ceil_div(end - begin, kTileDepth) * kTilePair);
+}
+
 // One thread's rectangle of C.
-void rectangle(const Problem& t, const PackedA& a, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+void rectangle(const PackedProblem& p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+  const Problem& t = p.t;
   const MicroBF16& kernel = micro_bf16();
   const TileScope scope;
   const int64_t unit = column_unit(t, kBandLines);
-  const int64_t wide = std::max(unit, kPanelNumbers / a.depth / unit * unit);
-  BFloat16* panel = numbers(Scratch::kPanels, round_up(std::min(wide, j1 - j0), kBandLines) *
-                                                  round_up(a.depth, kTileDepth));
+  const int64_t wide = std::max(unit, kPanelNumbers / p.depth / unit * unit);
+  const int64_t most_tiles = std::max(p.tiles(0), p.tiles(p.blocks() - 1));
+  const int64_t bands = ceil_div(std::min(wide, j1 - j0), kBandLines);
+  auto* panel = reinterpret_cast<BFloat16*>(
+      scratch(Scratch::kPanels, static_cast<size_t>(bands * most_tiles * kTilePair / 2)));
   for (int64_t j = j0; j < j1; j += wide) {
     const int64_t end = std::min(j1, j + wide);
-    for (int64_t block = a.first; block < a.last; ++block) {
-      (t.b.is_transposed ? pack_rows : pack_columns)(t.b, a.begin_of(block), a.end_of(block, t.k),
-                                                     j, end, panel);
+    for (int64_t block = 0; block < p.blocks(); ++block) {
+      pack_block(p, block, j, end, panel);
       BlockBF16 part{.rows = 0,
                      .cols = 0,
-                     .depth = a.tiles(block, t.k),
+                     .depth = p.tiles(block),
                      .a = nullptr,
                      .b = nullptr,
                      .c = nullptr,
@@ -155,9 +151,9 @@ void rectangle(const Problem& t, const PackedA& a, int64_t i0, int64_t i1, int64
                      .accumulate = t.accumulate || block > 0};
       for (int64_t i = i0; i < i1; i += kBandLines) {
         part.rows = static_cast<int>(std::min(kBandLines, i1 - i));
-        part.a = a.band(block, i / kBandLines, t.k);
+        part.a = p.a.band(i / kBandLines) + block * (p.depth / kTileDepth) * kTilePair;
         part.b = panel;
-        for (int64_t c = j; c < end; c += kBandLines, part.b += 2 * kTileSize * part.depth) {
+        for (int64_t c = j; c < end; c += kBandLines, part.b += part.depth * kTilePair) {
           part.cols = static_cast<int>(std::min(kBandLines, end - c));
           part.c = t.c + i * t.n + c;
           kernel.multiply(part);
@@ -167,22 +163,102 @@ void rectangle(const Problem& t, const PackedA& a, int64_t i0, int64_t i1, int64
   }
 }
 
+void multiply(const PackedProblem& p) {
+  deal_rectangles(p.t, kBandLines, column_unit(p.t, kBandLines), kPackCost,
+                  [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+                    rectangle(p, i0, i1, j0, j1);
+                  });
+}
+
+// C of packed rows with B.
+void multiply_packed(const PackedRows& a, const Source& b, const float* thin, int64_t n, float* c,
+                     float alpha, bool accumulate) {
+  if (a.rows() == 0 || n == 0) return;
+  MOXIE_ASSERT(a.cols() > 0);
+  const Problem t{a.rows(), n, a.cols(), nullptr, 0, 0, b, c, accumulate, alpha};
+  multiply({t, a, 0, round_up(panel_depth(t, kDeepest), kTileDepth), thin});
+}
+
 }  // namespace
 
 void multiply_bf16(const Problem& t) {
   const int64_t depth = round_up(panel_depth(t, kDeepest), kTileDepth);
-  const int64_t blocks = ceil_div(t.k, depth);
-  const int64_t bands = ceil_div(t.m, kBandLines);
-  const int64_t most = std::max<int64_t>(1, kMostNumbers / (bands * kBandLines * depth));
-  for (int64_t first = 0; first < blocks; first += most) {
-    PackedA a{depth, first, std::min(blocks, first + most), bands, nullptr};
-    a.memory = numbers(Scratch::kStrips, (a.last - first) * bands * depth * kBandLines);
-    pack_a(t, a);
-    deal_rectangles(t, kBandLines, column_unit(t, kBandLines), kPackCost,
-                    [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
-                      rectangle(t, a, i0, i1, j0, j1);
-                    });
+  const int64_t rows = round_up(t.m, kBandLines);
+  const int64_t most = std::max<int64_t>(1, kMostNumbers / (rows * depth)) * depth;
+  for (int64_t k0 = 0; k0 < t.k; k0 += most) {
+    PackedRows a(t.m, std::min(most, t.k - k0));
+    a.pack(t.a + k0 * t.a_step, t.a_row, t.a_step);
+    Problem part = t;
+    part.accumulate = t.accumulate || k0 > 0;
+    multiply({part, a, k0, depth});
   }
+}
+
+PackedRows::PackedRows(int64_t rows, int64_t cols, int64_t spare)
+    : rows_(rows), cols_(cols), spare_(spare) {
+  memory_ = Tensor::empty({bands() * (tiles() + spare_tiles()) * kTilePair}, DType::kBF16);
+}
+
+BFloat16* PackedRows::band(int64_t index) const {
+  return memory_.data<BFloat16>() + index * (tiles() + spare_tiles()) * kTilePair;
+}
+
+void PackedRows::pack(const float* src, int64_t row, int64_t step) {
+  const MicroBF16& kernel = micro_bf16();
+  const int64_t grain = std::max<int64_t>(1, kGrainNumbers / (kBandLines * std::max(cols_, 1L)));
+  parallel_for(bands(), grain, [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) {
+      const int64_t i = index * kBandLines;
+      const int64_t lines = std::min(kBandLines, rows_ - i);
+      if (step == 1) {
+        kernel.along(src + i * row, row, lines, cols_, Side::kA, band(index));
+      } else {
+        kernel.across(src + i, step, lines, cols_, Side::kA, band(index));
+      }
+      // What turns a band reads all of it.
+      for (int64_t tile = 0; lines <= kLines && tile < tiles(); ++tile) {
+        std::fill_n(band(index) + tile * kTilePair + kTileSize, kTileSize, BFloat16{});
+      }
+    }
+  });
+}
+
+void PackedRows::set_spare(const float* h, float factor) {
+  const MicroBF16& kernel = micro_bf16();
+  parallel_for(bands(), 16, [&](int64_t begin, int64_t end) {
+    float* scaled = scratch(Scratch::kRows, static_cast<size_t>(kBandLines * spare_));
+    for (int64_t index = begin; index < end; ++index) {
+      const int64_t i = index * kBandLines;
+      const int64_t lines = std::min(kBandLines, rows_ - i);
+      for (int64_t at = 0; at < lines * spare_; ++at) scaled[at] = factor * h[i * spare_ + at];
+      kernel.along(scaled, spare_, lines, spare_, Side::kA, band(index) + tiles() * kTilePair);
+    }
+  });
+}
+
+void multiply_nt(const PackedRows& a, int64_t n, const RowDecoder& w, const float* thin, float* c,
+                 bool accumulate) {
+  multiply_packed(a, {.decoder = &w, .is_transposed = true, .ld = a.cols()}, thin, n, c, 1,
+                  accumulate);
+}
+
+void multiply_nt(const PackedRows& a, int64_t n, const float* b, float* c) {
+  multiply_packed(a, {.dense = b, .is_transposed = true, .ld = a.cols()}, nullptr, n, c, 1, false);
+}
+
+void multiply_nn(const PackedRows& a, int64_t n, const RowDecoder& w, const float* thin, float* c,
+                 bool accumulate) {
+  multiply_packed(a, {.decoder = &w, .ld = n}, thin, n, c, 1, accumulate);
+}
+
+void multiply_nn(const PackedRows& a, int64_t n, const float* b, float alpha, float* c) {
+  multiply_packed(a, {.dense = b, .ld = n}, nullptr, n, c, alpha, false);
+}
+
+void multiply_tn(int64_t r, const float* a, const PackedRows& b, float alpha, float* c) {
+  PackedRows left(r, b.rows());
+  left.pack(a, 1, r);
+  multiply_packed(left, {.turned = &b}, nullptr, b.cols(), c, alpha, false);
 }
 
 }  // namespace moxie::kernels

@@ -9,10 +9,14 @@
 
 namespace moxie::kernels {
 
-// Where B comes from: dense, by rows of k (natural) or of n (transposed), or decoded.
+class PackedRows;  // packed_rows.h
+
+// Where B comes from: dense, by rows of k (natural) or of n (transposed), decoded, or rows of k that
+// are packed as an A (in bf16).
 struct Source {
   const float* dense = nullptr;
   const RowDecoder* decoder = nullptr;
+  const PackedRows* turned = nullptr;
   bool is_transposed = false;
   int64_t ld = 0;  // of the matrix as it is given, by rows
 };

@@ -43,6 +43,9 @@ struct MicroBF16 {
                      BFloat16* band);
   void (*across_bf16)(const BFloat16* src, int64_t ld, int64_t lines, int64_t k, Side side,
                       BFloat16* band);
+  // The 32 numbers of the 32 lines of two tiles of A as lines of B: number p of line i becomes number
+  // i of line p.
+  void (*turn)(const BFloat16* a, BFloat16* b);
   // A thread enters before it multiplies and leaves afterwards.
   void (*enter)();
   void (*leave)();

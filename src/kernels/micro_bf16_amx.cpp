@@ -87,6 +87,6 @@ void leave() {
 }  // namespace
 
 const MicroBF16 kMicroBF16Amx{multiply,         along<float>, across<float>, along<BFloat16>,
-                              across<BFloat16>, enter,        leave};
+                              across<BFloat16>, turn, enter,        leave};
 
 }  // namespace moxie::kernels

@@ -49,6 +49,6 @@ void nothing() {}
 }  // namespace
 
 const MicroBF16 kMicroBF16Avx512{multiply,         along<float>, across<float>, along<BFloat16>,
-                                 across<BFloat16>, nothing,      nothing};
+                                 across<BFloat16>, turn, nothing,      nothing};
 
 }  // namespace moxie::kernels

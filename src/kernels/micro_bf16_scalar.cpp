@@ -49,11 +49,17 @@ void across(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, BFloa
   pack(src, 1, ld, lines, k, side, band);
 }
 
+void turn(const BFloat16* a, BFloat16* b) {
+  for (int64_t i = 0; i < kBandLines; ++i) {
+    for (int64_t p = 0; p < kTileDepth; ++p) b[place(Side::kB, p, i)] = a[place(Side::kA, i, p)];
+  }
+}
+
 void nothing() {}
 
 }  // namespace
 
 const MicroBF16 kMicroBF16Scalar{multiply,         along<float>, across<float>, along<BFloat16>,
-                                 across<BFloat16>, nothing,      nothing};
+                                 across<BFloat16>, turn, nothing, nothing};
 
 }  // namespace moxie::kernels

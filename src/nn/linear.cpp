@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ops/adapted_linear.h"
 #include "ops/add_bias.h"
 #include "ops/dense.h"
 #include "ops/gather_rows.h"
@@ -67,6 +68,22 @@ Tensor Linear::finish(const Tensor& x, Tensor y, const TapContext& context) cons
   return site.run_taps(x, std::move(y), own);
 }
 
+Tensor Linear::train_in_one(const Tensor& x, std::shared_ptr<kernels::PackedRows>& packed,
+                            const TapContext& context) const {
+  if (!weight.is_frozen() || !weight.frozen().runs_packed(x.rows()) || x.dtype() != DType::kF32 ||
+      site.taps.size() != 1) {
+    return {};
+  }
+  const auto tap = site.taps.front()->trained_low_rank(context);
+  if (!tap) return {};
+  if (packed == nullptr || packed->spare() != tap->a.rows()) {
+    packed = std::make_shared<kernels::PackedRows>(x.rows(), x.cols(), tap->a.rows());
+    packed->pack(x.data<float>(), x.cols(), 1);
+  }
+  Tensor y = ops::adapted_linear(x, packed, weight.frozen(), tap->a, tap->b, tap->scaling);
+  return bias ? ops::add_bias(y, use(*bias)) : y;
+}
+
 std::shared_ptr<const quant::LowRankCopy> Linear::attached(const TapContext& context,
                                                            int64_t n) const {
   if (context.is_training || site.taps.size() != 1 || !weight.frozen().runs_int8(n)) return {};
@@ -82,8 +99,12 @@ std::vector<Tensor> forward_together(std::initializer_list<const Linear*> linear
                           return linear->weight.is_frozen() && linear->weight.cols() == x.cols();
                         });
   if (!is_plain) {
-    for (const Linear* linear : linears)
-      results.push_back(linear->finish(x, linear->weight.apply(x), context));
+    std::shared_ptr<kernels::PackedRows> packed;  // x, for all that it fits
+    for (const Linear* linear : linears) {
+      Tensor y = linear->train_in_one(x, packed, context);
+      results.push_back(y.defined() ? std::move(y)
+                                    : linear->finish(x, linear->weight.apply(x), context));
+    }
     return results;
   }
   std::vector<std::shared_ptr<const quant::LowRankCopy>> attached;

@@ -1,6 +1,8 @@
 // y = x W^T;   dx = dy W
 #include "ops/linear.h"
 
+#include <utility>
+
 #include "ops/checks.h"
 
 namespace moxie::ops {
@@ -23,10 +25,12 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
 
 std::vector<Tensor> backward(Call& call, const Tensor& dy) {
   const auto& weight = attributes_of<quant::Weight>(call);
-  Tensor dx = Tensor::empty({dy.rows(), weight.cols()}, dy.dtype());
+  const bool adds = call.gathered[0].defined();
+  Tensor dx = adds ? std::exchange(call.gathered[0], Tensor())
+                   : Tensor::empty({dy.rows(), weight.cols()}, dy.dtype());
   dispatch_float(dy.dtype(), "linear", [&](auto zero) {
     using T = decltype(zero);
-    weight.matmul_transposed(dy.data<T>(), dy.rows(), dx.data<T>());
+    weight.matmul_transposed(dy.data<T>(), dy.rows(), dx.data<T>(), adds);
   });
   return {dx};
 }

@@ -1,9 +1,7 @@
-// h = x A^T, z = y + s h B^T
-// dy = dz, dB = s dz^T h, dh = s dz B, dA = dh^T x, dx = dh A
 #include "ops/lora.h"
 
-#include "kernels/gemm.h"
 #include "ops/checks.h"
+#include "ops/low_rank.h"
 
 namespace moxie::ops {
 namespace {
@@ -16,72 +14,23 @@ struct Attributes {
 
 Tensor forward(Call& call, std::span<const Tensor> in) {
   const Tensor &x = in[0], &y = in[1], &a = in[2], &b = in[3];
-  for (const Tensor& tensor : in) check_float("lora", tensor);
-  if (a.cols() != x.cols() || b.rows() != y.cols() || a.rows() != b.cols() ||
-      x.rows() != y.rows()) {
-    fail(ErrorCode::kInvalidArgument, "lora", "x {}, y {}, A {} and B {} do not fit",
-         x.shape().to_string(), y.shape().to_string(), a.shape().to_string(),
-         b.shape().to_string());
-  }
   const auto& attributes = attributes_of<Attributes>(call);
-  const int64_t n = x.rows();
-  const int64_t r = a.rows();
+  const LowRankTerm term{a, b, attributes.scaling, attributes.arithmetic};
+  check_float("lora", y);
+  check_low_rank("lora", x, y.rows(), y.cols(), term);
   Tensor z = attributes.overwrites ? y : y.clone();
-  Tensor h = Tensor::empty({n, r}, x.dtype());
-  dispatch_float(x.dtype(), "lora", [&](auto zero) {
-    using T = decltype(zero);
-    kernels::gemm_nt(n, r, x.cols(), x.data<T>(), a.data<T>(), h.data<T>(), false, T{1},
-                     attributes.arithmetic);
-    kernels::gemm_nt(n, y.cols(), r, h.data<T>(), b.data<T>(), z.data<T>(), true,
-                     static_cast<T>(attributes.scaling), attributes.arithmetic);
-  });
+  const Tensor h = add_low_rank(x, term, z);
   if (call.any_wanted()) call.saved = {call.wanted[2] ? x : Tensor(), h, a, b};
   return z;
-}
-
-// to[j, i] = from[i, j]
-template <class T>
-void transpose(const T* from, int64_t rows, int64_t cols, T* to) {
-  for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t j = 0; j < cols; ++j) to[j * rows + i] = from[i * cols + j];
-  }
 }
 
 std::vector<Tensor> backward(Call& call, const Tensor& dz) {
   const Tensor &x = call.saved[0], &h = call.saved[1], &a = call.saved[2], &b = call.saved[3];
   const auto& attributes = attributes_of<Attributes>(call);
-  const double scaling = attributes.scaling;
-  const kernels::Arithmetic arithmetic = attributes.arithmetic;
-  const int64_t n = dz.rows();
-  const int64_t r = a.rows();
-  Tensor dx;
-  Tensor da;
-  Tensor db;
-  dispatch_float(dz.dtype(), "lora", [&](auto zero) {
-    using T = decltype(zero);
-    if (call.wanted[3]) {
-      db = Tensor::empty(b.shape(), b.dtype());
-      kernels::gemm_tn(dz.cols(), r, n, dz.data<T>(), h.data<T>(), db.data<T>(), false,
-                       static_cast<T>(scaling), arithmetic);
-    }
-    if (!call.wanted[0] && !call.wanted[2]) return;
-    Tensor dh = Tensor::empty(h.shape(), h.dtype());
-    kernels::gemm_nn(n, r, dz.cols(), dz.data<T>(), b.data<T>(), dh.data<T>(), false,
-                     static_cast<T>(scaling), arithmetic);
-    if (call.wanted[2]) {
-      da = Tensor::empty(a.shape(), a.dtype());
-      Tensor across = Tensor::empty({a.cols(), r}, a.dtype());  // x^T dh: x is not packed for it
-      kernels::gemm_tn(a.cols(), r, n, x.data<T>(), dh.data<T>(), across.data<T>(), false,
-                       T{1}, arithmetic);
-      transpose(across.data<T>(), a.cols(), r, da.data<T>());
-    }
-    if (call.wanted[0]) {
-      dx = Tensor::empty({n, a.cols()}, a.dtype());
-      kernels::gemm_nn(n, a.cols(), r, dh.data<T>(), a.data<T>(), dx.data<T>(), false, T{1},
-                       arithmetic);
-    }
-  });
-  return {dx, dz, da, db};
+  const LowRankGradients found =
+      low_rank_gradients(x, h, {a, b, attributes.scaling, attributes.arithmetic}, dz,
+                         {call.wanted[0], call.wanted[2], call.wanted[3]});
+  return {found.dx, dz, found.da, found.db};
 }
 
 std::vector<Sample> samples(Rng& rng) {

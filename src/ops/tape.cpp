@@ -128,6 +128,17 @@ void Tape::accumulate(int64_t var, Tensor gradient) {
   add_into(held, gradient);
 }
 
+void Tape::lend_gradients(Node& node) {
+  node.call.gathered.resize(node.inputs.size());
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    if (node.inputs[i] == 0) continue;
+    Tensor& held = gradients_[static_cast<size_t>(node.inputs[i] - 1)];
+    if (held.defined() && held.sole_owner()) {
+      node.call.gathered[i] = std::exchange(held, Tensor());
+    }
+  }
+}
+
 void Tape::backward(const Tensor& output, const Tensor& d_output) {
   if (output.var == 0) {
     fail(ErrorCode::kInvalidArgument, "tape",
@@ -143,7 +154,12 @@ void Tape::backward(const Tensor& output, const Tensor& d_output) {
     std::vector<Tensor> gradients;
     if (node.op != nullptr) {
       const NoTape quiet;
+      lend_gradients(node);
       gradients = node.op->backward(node.call, dy);
+      for (size_t i = 0; i < node.inputs.size(); ++i) {
+        if (!node.call.gathered[i].defined()) continue;
+        gradients_[static_cast<size_t>(node.inputs[i] - 1)] = std::move(node.call.gathered[i]);
+      }
     } else {
       Tape inner;
       std::vector<Tensor> leaves;

@@ -25,6 +25,9 @@ struct Call {
   std::any attributes;       // the op's own struct
   std::vector<bool> wanted;  // per input: is its gradient asked for (all false without a tape)
   std::vector<Tensor> saved;
+  // Per input, in the backward: the gradient that other uses of it have gathered, where nothing
+  // else holds it. An op may move it out, add its own and return it as the gradient.
+  std::vector<Tensor> gathered;
   bool any_wanted() const;
 };
 
@@ -78,6 +81,7 @@ class Tape {
     std::function<Tensor(const std::vector<Tensor>&)> segment;
   };
   void accumulate(int64_t var, Tensor gradient);
+  void lend_gradients(Node& node);
   Tape* outer_;
   std::vector<Node> nodes_;
   std::vector<Tensor> gradients_;  // by var - 1

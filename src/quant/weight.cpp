@@ -1,5 +1,7 @@
 #include "quant/weight.h"
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -37,17 +39,11 @@ void decode_rounded(const void* context, int64_t row, int64_t begin, int64_t end
   round_bf16(out, out, end - begin);
 }
 
-// Products of n rows that round both factors themselves.
-bool runs_bf16(const Weight& w, int64_t n) {
-  return w.compute_for(n) == Compute::kBF16 && bf16_is_native() &&
-         (n > kernels::kFewRows || kernels::is_batch_invariant());
-}
-
 // Formats of plain values are named as their type, and can be multiplied with as they stand where
 // they are aligned to it and compute rounds none of them.
 kernels::RowDecoder rows_of(const Weight& w, int64_t n) {
   const bool is_bf16 = w.compute_for(n) == Compute::kBF16;
-  const bool rounds = is_bf16 && !runs_bf16(w, n);
+  const bool rounds = is_bf16 && !w.runs_packed(n);
   kernels::RowDecoder rows{&w, rounds ? decode_rounded : decode_part, w.format()->block};
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     const bool is_exact = !is_bf16 || dtype == DType::kBF16;
@@ -62,7 +58,7 @@ kernels::RowDecoder rows_of(const Weight& w, int64_t n) {
 // n rows of x as the product takes them: themselves, or rounded to bf16 in `storage`.
 const float* factor(const Weight& w, const float* x, int64_t n, int64_t cols,
                     std::vector<float>& storage) {
-  if (w.compute_for(n) != Compute::kBF16 || runs_bf16(w, n)) return x;
+  if (w.compute_for(n) != Compute::kBF16 || w.runs_packed(n)) return x;
   const int64_t count = n * cols;
   storage.resize(static_cast<size_t>(count));
   round_bf16(x, storage.data(), count);
@@ -164,7 +160,29 @@ void Weight::matmul(const float* x, int64_t n, float* y, bool accumulate) const 
   kernels::gemm_nt(n, rows_, cols_, x, rows_of(*this, n), y, accumulate, arithmetic_of(compute_for(n)));
 }
 
+bool Weight::runs_packed(int64_t n) const {
+  return compute_for(n) == Compute::kBF16 && bf16_is_native() &&
+         (n > kernels::kFewRows || kernels::is_batch_invariant());
+}
+
+void Weight::matmul(const kernels::PackedRows& x, float* y, const float* thin,
+                    bool accumulate) const {
+  kernels::multiply_nt(x, rows_, rows_of(*this, kMixedRows + 1), thin, y, accumulate);
+}
+
+void Weight::matmul_transposed(const kernels::PackedRows& dy, float* dx, const float* thin,
+                               bool accumulate) const {
+  kernels::multiply_nn(dy, cols_, rows_of(*this, kMixedRows + 1), thin, dx, accumulate);
+}
+
 void Weight::matmul_together(std::span<const Product> products, const float* x, int64_t n) {
+  // Those that run packed share the packing of x.
+  const auto runs_packed = [n](const Product& product) { return product.weight.runs_packed(n); };
+  std::optional<kernels::PackedRows> packed;
+  if (std::count_if(products.begin(), products.end(), runs_packed) > 1) {
+    packed.emplace(n, products[0].weight.cols_);
+    packed->pack(x, packed->cols(), 1);
+  }
   std::vector<Int8Matrix> together;
   together.reserve(products.size());
   for (const Product& product : products) {
@@ -173,7 +191,11 @@ void Weight::matmul_together(std::span<const Product> products, const float* x, 
       together.push_back(int8_matrix(product.weight, product.y, product.attached));
     } else {
       MOXIE_ASSERT(product.attached == nullptr);
-      product.weight.matmul(x, n, product.y);
+      if (packed && runs_packed(product)) {
+        product.weight.matmul(*packed, product.y);
+      } else {
+        product.weight.matmul(x, n, product.y);
+      }
     }
   }
   if (!together.empty()) int8_matmul(together, products[0].weight.cols_, x, n, false);

@@ -16,6 +16,7 @@
 #include <span>
 
 #include "kernels/gemm.h"
+#include "kernels/packed_rows.h"
 #include "quant/format.h"
 #include "tensor/tensor.h"
 
@@ -58,6 +59,13 @@ class Weight {
     const LowRankCopy* attached = nullptr;  // only where the weight runs_int8(n)
   };
   static void matmul_together(std::span<const Product> products, const float* x, int64_t n);
+  // The same in bf16 of rows that are packed, with thin [rows, x.spare()] beside it: what their spare
+  // numbers add, if not null.
+  void matmul(const kernels::PackedRows& x, float* y, const float* thin = nullptr,
+              bool accumulate = false) const;
+  void matmul_transposed(const kernels::PackedRows& dy, float* dx, const float* thin = nullptr,
+                         bool accumulate = false) const;  // thin [dy.spare(), cols]
+  bool runs_packed(int64_t n) const;  // products with n rows are made in bf16, and natively
   // dx[n, cols] = dy[n, rows] W; adds when `accumulate`.
   void matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate = false) const;
   // The same over decoded values in double, for tests and f64 runs.

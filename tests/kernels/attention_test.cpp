@@ -272,10 +272,10 @@ Problem<float> rounded_problem(const Case& c) {
   return p;
 }
 
-// Root mean squares of the difference and of what is wanted, which counts as 0.1 at least.
+// Root mean squares of the difference and of what is wanted, which counts as 0.3 at least.
 double relative_error(const std::vector<float>& got, const std::vector<double>& want) {
   double difference = 0;
-  double size = 0.01 * static_cast<double>(got.size());
+  double size = 0.1 * static_cast<double>(got.size());
   for (size_t i = 0; i < got.size(); ++i) {
     if (static_cast<double>(got[i]) == want[i]) continue;
     difference += (got[i] - want[i]) * (got[i] - want[i]);

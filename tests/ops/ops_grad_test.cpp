@@ -57,7 +57,7 @@ void check_gradient(const Named<OpDef>& row, const Sample& sample, Rng& rng) {
 }
 
 TEST(Ops, TableHasEveryRowAndEachHasSamples) {
-  EXPECT_EQ(op_table().size(), 24u);
+  EXPECT_EQ(op_table().size(), 25u);
   for (const auto& row : op_table()) {
     Rng rng(1);
     EXPECT_FALSE(row->samples(rng).empty()) << row.name;

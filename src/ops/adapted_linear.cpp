@@ -1,0 +1,113 @@
+// z = x W^T + s h B^T, h = x A^T
+// dh = s dz B, dx = dz W + dh A, dB = s dz^T h, dA = dh^T x
+#include "ops/adapted_linear.h"
+
+#include <utility>
+
+#include "ops/checks.h"
+#include "ops/low_rank.h"
+
+namespace moxie::ops {
+namespace {
+
+using kernels::PackedRows;
+
+struct Attributes {
+  quant::Weight weight;
+  double scaling;
+  std::shared_ptr<PackedRows> packed;  // null: see adapted_linear()
+};
+
+Tensor forward(Call& call, std::span<const Tensor> in) {
+  const Tensor &x = in[0], &a = in[1], &b = in[2];
+  const auto& [weight, scaling, packed] = attributes_of<Attributes>(call);
+  check_low_rank("adapted_linear", x, x.rows(), weight.rows(), {a, b, scaling});
+  Tensor z = Tensor::empty({x.rows(), weight.rows()}, x.dtype());
+  Tensor h;
+  if (packed != nullptr) {
+    MOXIE_ASSERT(packed->rows() == x.rows() && packed->cols() == x.cols() &&
+                 packed->spare() == a.rows() && weight.runs_packed(x.rows()));
+    h = Tensor::empty({x.rows(), a.rows()}, x.dtype());
+    multiply_nt(*packed, a.rows(), a.data<float>(), h.data<float>());
+    packed->set_spare(h.data<float>(), static_cast<float>(scaling));
+    weight.matmul(*packed, z.data<float>(), b.data<float>());
+  } else {
+    dispatch_float(x.dtype(), "adapted_linear", [&](auto zero) {
+      using T = decltype(zero);
+      weight.matmul(x.data<T>(), x.rows(), z.data<T>());
+    });
+    h = add_low_rank(x, {a, b, scaling}, z);
+  }
+  if (call.any_wanted()) call.saved = {packed == nullptr && call.wanted[1] ? x : Tensor(), h, a, b};
+  return z;
+}
+
+std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
+  const Tensor &h = call.saved[1], &a = call.saved[2], &b = call.saved[3];
+  const auto& [weight, scaling, packed] = attributes_of<Attributes>(call);
+  const int64_t n = dz.rows();
+  const int64_t r = a.rows();
+  Tensor dx;
+  Tensor da;
+  Tensor db;
+  PackedRows rows(n, dz.cols(), r);
+  rows.pack(dz.data<float>(), dz.cols(), 1);
+  if (call.wanted[2]) {
+    Tensor across = Tensor::empty({r, dz.cols()}, DType::kF32);
+    multiply_tn(r, h.data<float>(), rows, static_cast<float>(scaling), across.data<float>());
+    db = transposed(across);
+  }
+  if (!call.wanted[0] && !call.wanted[1]) return {dx, da, db};
+  Tensor dh = Tensor::empty({n, r}, DType::kF32);
+  multiply_nn(rows, r, b.data<float>(), static_cast<float>(scaling), dh.data<float>());
+  if (call.wanted[1]) {
+    da = Tensor::empty(a.shape(), DType::kF32);
+    multiply_tn(r, dh.data<float>(), *packed, 1, da.data<float>());
+  }
+  if (call.wanted[0]) {
+    rows.set_spare(dh.data<float>(), 1);
+    const bool adds = call.gathered[0].defined();
+    dx = adds ? std::exchange(call.gathered[0], Tensor()) : Tensor::empty({n, a.cols()}, DType::kF32);
+    weight.matmul_transposed(rows, dx.data<float>(), a.data<float>(), adds);
+  }
+  return {dx, da, db};
+}
+
+std::vector<Tensor> backward(Call& call, const Tensor& dz) {
+  const auto& [weight, scaling, packed] = attributes_of<Attributes>(call);
+  if (packed != nullptr) return backward_packed(call, dz);
+  const Tensor &x = call.saved[0], &h = call.saved[1], &a = call.saved[2], &b = call.saved[3];
+  LowRankGradients found = low_rank_gradients(x, h, {a, b, scaling}, dz,
+                                              {call.wanted[0], call.wanted[1], call.wanted[2]});
+  if (call.wanted[0]) {
+    dispatch_float(dz.dtype(), "adapted_linear", [&](auto zero) {
+      using T = decltype(zero);
+      weight.matmul_transposed(dz.data<T>(), dz.rows(), found.dx.data<T>(), true);
+    });
+  }
+  return {found.dx, found.da, found.db};
+}
+
+std::vector<Sample> samples(Rng& rng) {
+  const auto make = [&](int64_t n) -> std::vector<Tensor> {
+    return {random_normal(rng, {n, 32}), random_normal(rng, {2, 32}), random_normal(rng, {5, 2})};
+  };
+  const auto weight = quant::Weight::from_tensor(random_normal(rng, {5, 32}).to(DType::kF32));
+  return {{"all", make(7), Attributes{weight, 0.5, nullptr}, {true, true, true}},
+          {"first layer", make(3), Attributes{weight, 2.0, nullptr}, {false, true, true}}};
+}
+
+}  // namespace
+
+extern const OpDef adapted_linear_entry;
+const OpDef adapted_linear_entry{"product with a frozen matrix and the LoRA beside it", forward,
+                                 backward, nullptr, samples};
+
+Tensor adapted_linear(const Tensor& x, std::shared_ptr<PackedRows> packed,
+                      const quant::Weight& weight, const Tensor& a, const Tensor& b,
+                      double scaling) {
+  const Tensor inputs[] = {x, a, b};
+  return record(adapted_linear_entry, inputs, Attributes{weight, scaling, std::move(packed)});
+}
+
+}  // namespace moxie::ops

@@ -1,0 +1,79 @@
+#include "ops/low_rank.h"
+
+#include "ops/checks.h"
+
+namespace moxie::ops {
+
+void check_low_rank(std::string_view op, const Tensor& x, int64_t rows, int64_t out,
+                    const LowRankTerm& term) {
+  for (const Tensor* tensor : {&x, &term.a, &term.b}) check_float(op, *tensor);
+  if (term.a.cols() != x.cols() || term.b.rows() != out || term.a.rows() != term.b.cols() ||
+      x.rows() != rows) {
+    fail(ErrorCode::kInvalidArgument, op, "x {}, {} rows of {}, A {} and B {} do not fit",
+         x.shape().to_string(), rows, out, term.a.shape().to_string(), term.b.shape().to_string());
+  }
+}
+
+Tensor add_low_rank(const Tensor& x, const LowRankTerm& term, const Tensor& z) {
+  const int64_t n = x.rows();
+  const int64_t r = term.a.rows();
+  Tensor h = Tensor::empty({n, r}, x.dtype());
+  dispatch_float(x.dtype(), "lora", [&](auto zero) {
+    using T = decltype(zero);
+    kernels::gemm_nt(n, r, x.cols(), x.data<T>(), term.a.data<T>(), h.data<T>(), false, T{1},
+                     term.arithmetic);
+    kernels::gemm_nt(n, z.cols(), r, h.data<T>(), term.b.data<T>(), z.data<T>(), true,
+                     static_cast<T>(term.scaling), term.arithmetic);
+  });
+  return h;
+}
+
+Tensor transposed(const Tensor& matrix) {
+  const int64_t rows = matrix.rows();
+  const int64_t cols = matrix.cols();
+  Tensor result = Tensor::empty({cols, rows}, matrix.dtype());
+  dispatch_float(matrix.dtype(), "transposed", [&](auto zero) {
+    using T = decltype(zero);
+    const T* from = matrix.data<T>();
+    T* to = result.data<T>();
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t j = 0; j < cols; ++j) to[j * rows + i] = from[i * cols + j];
+    }
+  });
+  return result;
+}
+
+LowRankGradients low_rank_gradients(const Tensor& x, const Tensor& h, const LowRankTerm& term,
+                                    const Tensor& dz, LowRankWishes wishes) {
+  const Tensor &a = term.a, &b = term.b;
+  const int64_t n = dz.rows();
+  const int64_t r = a.rows();
+  LowRankGradients found;
+  dispatch_float(dz.dtype(), "lora", [&](auto zero) {
+    using T = decltype(zero);
+    const auto scaling = static_cast<T>(term.scaling);
+    if (wishes.db) {
+      found.db = Tensor::empty(b.shape(), b.dtype());
+      kernels::gemm_tn(dz.cols(), r, n, dz.data<T>(), h.data<T>(), found.db.data<T>(), false,
+                       scaling, term.arithmetic);
+    }
+    if (!wishes.dx && !wishes.da) return;
+    Tensor dh = Tensor::empty(h.shape(), h.dtype());
+    kernels::gemm_nn(n, r, dz.cols(), dz.data<T>(), b.data<T>(), dh.data<T>(), false, scaling,
+                     term.arithmetic);
+    if (wishes.da) {
+      Tensor across = Tensor::empty({a.cols(), r}, a.dtype());  // x^T dh: x is not packed for it
+      kernels::gemm_tn(a.cols(), r, n, x.data<T>(), dh.data<T>(), across.data<T>(), false, T{1},
+                       term.arithmetic);
+      found.da = transposed(across);
+    }
+    if (wishes.dx) {
+      found.dx = Tensor::empty({n, a.cols()}, a.dtype());
+      kernels::gemm_nn(n, a.cols(), r, dh.data<T>(), a.data<T>(), found.dx.data<T>(), false, T{1},
+                       term.arithmetic);
+    }
+  });
+  return found;
+}
+
+}  // namespace moxie::ops

@@ -1,0 +1,35 @@
+#pragma once
+// The thin products of a LoRA, which the ops lora and adapted_linear share:
+// h = x A^T, z = y + s h B^T
+// dB = s dz^T h, dh = s dz B, dA = dh^T x, dx = dh A
+#include <vector>
+
+#include "kernels/gemm.h"
+#include "tensor/tensor.h"
+
+namespace moxie::ops {
+
+struct LowRankTerm {
+  const Tensor &a, &b;  // A [r, in], B [out, r]
+  double scaling;
+  kernels::Arithmetic arithmetic = kernels::Arithmetic::kF32;
+};
+
+// Throws kInvalidArgument, with the op's name, where x [n, in], n rows of `out` and the term do not
+// fit.
+void check_low_rank(std::string_view op, const Tensor& x, int64_t rows, int64_t out,
+                    const LowRankTerm& term);
+// Adds to z [n, out] and returns h [n, r].
+Tensor add_low_rank(const Tensor& x, const LowRankTerm& term, const Tensor& z);
+
+struct LowRankGradients {
+  Tensor dx, da, db;
+};
+struct LowRankWishes {
+  bool dx, da, db;
+};
+LowRankGradients low_rank_gradients(const Tensor& x, const Tensor& h, const LowRankTerm& term,
+                                    const Tensor& dz, LowRankWishes wishes);
+Tensor transposed(const Tensor& matrix);
+
+}  // namespace moxie::ops
