@@ -4,17 +4,18 @@
 namespace moxie::kernels {
 namespace {
 
-// c of 32 x 32 in four tiles: a and b pass through two each.
+// c of 32 x 32 in four tiles: a and b pass through two each. The caller goes on with the same a, so
+// that b, which is read once, had better not push it out of L1.
 template <int kA, int kB>
 void sum_tiles(const BlockBF16& t) {
   const BFloat16* a = t.a;
   const BFloat16* b = t.b;
   for (int64_t p = 0; p < t.depth; ++p) {
-    _tile_loadd(6, b, 64);
+    _tile_stream_loadd(6, b, 64);
     _tile_loadd(4, a, 64);
     _tile_dpbf16ps(0, 4, 6);
     if constexpr (kB > 1) {
-      _tile_loadd(7, b + kTileSize, 64);
+      _tile_stream_loadd(7, b + kTileSize, 64);
       _tile_dpbf16ps(1, 4, 7);
     }
     if constexpr (kA > 1) {
