@@ -118,39 +118,55 @@ std::vector<double> losses_of(const fs::path& out) {
   return losses;
 }
 
-// On quantised weights the forward may multiply in integers: the curve stays that of exact
-// arithmetic but for the rounding of activations.
-TEST_F(TrainingCurve, ForwardInIntegersFollowsTheExactOne) {
+// Off by no more than rounding, and not to one side. A single step of this small model is off by up
+// to 3e-3, and differently on each instruction set.
+void expect_follows(const std::vector<double>& losses, const std::vector<double>& exact) {
+  ASSERT_EQ(exact.size(), 30U);
+  ASSERT_EQ(losses.size(), 30U);
+  EXPECT_NE(losses, exact);
+  double sum = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    EXPECT_NEAR(losses[i], exact[i], 5e-3 * exact[i]) << "step " << i;
+    sum += losses[i] / exact[i] - 1;
+  }
+  EXPECT_NEAR(sum / 30, 0, 5e-4);
+}
+
+// On quantised weights the forward may multiply in integers, or all of a step in bf16: the curve
+// stays that of exact arithmetic but for the rounding.
+TEST_F(TrainingCurve, RoundedProductsFollowTheExactOnes) {
   const Json golden = read_json_file(kGolden / "lora.json");
   const fs::path file = out_ / "base.gguf";
   models::save_gguf(models::load(kGolden / "base"), file, "q8_0");
   std::map<std::string, std::vector<double>> curves;
-  for (const std::string dtype : {"f32", "int8", "auto"}) {
+  for (const std::string dtype : {"f32", "int8", "bf16", "auto"}) {
     run_golden(golden, out_ / dtype, [&](TuneOptions& options) {
       options.model = file.string();
       options.dtype = dtype;
     });
     curves[dtype] = losses_of(out_ / dtype);
   }
-  const auto &exact = curves["f32"], &integers = curves["int8"];
-  ASSERT_EQ(exact.size(), 30U);
-  ASSERT_EQ(integers.size(), 30U);
-  EXPECT_NE(exact, integers);
-  for (size_t i = 0; i < exact.size(); ++i) EXPECT_NEAR(integers[i], exact[i], 2e-3 * exact[i]);
-  EXPECT_EQ(curves["auto"] == integers, !bf16_is_native());
+  expect_follows(curves["int8"], curves["f32"]);
+  expect_follows(curves["bf16"], curves["f32"]);
+  EXPECT_EQ(curves["auto"], curves[bf16_is_native() ? "bf16" : "int8"]);
 }
 
-// Every product of a step in 16-bit integers, of an adapter on f32 weights and of all weights.
-TEST_F(TrainingCurve, ProductsInInt16FollowTheExactOnes) {
+// Every product of a step, of an adapter on f32 weights and of all weights.
+TEST_F(TrainingCurve, ProductsInInt16AndBF16FollowTheExactOnes) {
+  const std::map<std::string, double> tolerances = {{"int16", 5e-4}, {"bf16", 5e-3}};
   for (const std::string what : {"lora", "full"}) {
     const Json golden = read_json_file(kGolden / (what + ".json"));
-    run_golden(golden, out_ / what, [](TuneOptions& options) { options.dtype = "int16"; });
-    const auto losses = losses_of(out_ / what);
     const auto exact = golden["losses"].get<std::vector<double>>();
-    ASSERT_EQ(losses.size(), exact.size());
-    EXPECT_NE(losses, exact);
-    for (size_t i = 0; i < exact.size(); ++i) {
-      EXPECT_NEAR(losses[i], exact[i], 5e-4 * exact[i]) << what << " step " << i + 1;
+    for (const auto& [dtype, tolerance] : tolerances) {
+      const fs::path out = out_ / (what + dtype);
+      run_golden(golden, out, [&](TuneOptions& options) { options.dtype = dtype; });
+      const auto losses = losses_of(out);
+      ASSERT_EQ(losses.size(), exact.size());
+      EXPECT_NE(losses, exact);
+      for (size_t i = 0; i < exact.size(); ++i) {
+        EXPECT_NEAR(losses[i], exact[i], tolerance * exact[i])
+            << what << " in " << dtype << ", step " << i + 1;
+      }
     }
   }
 }
