@@ -28,6 +28,11 @@ class Job:
     unit: str = "tok/s"
 
 
+def cpu_has(feature):
+    with open("/proc/cpuinfo") as lines:
+        return any(feature in line.split() for line in lines if line.startswith("flags"))
+
+
 def moxie(label, *args, threads=THREADS):
     return Side(label, moxie=[str(a) for a in args] + ["--threads", str(threads)])
 
@@ -41,6 +46,7 @@ def torch_side(model, lengths, dtype="f32", method="lora", compile=False, batch=
 
 def training(smol, ragged):
     lora = ["train", smol, "--rank", 16]
+    best = "bf16" if cpu_has("avx512_bf16") else "f32"  # of the peer
     shapes = [(8, 512, 3.5), (1, 2048, 3.5), (8, 128, 3.5)]
     for batch, tokens, target in shapes:
         shape = ["--batch", batch, "--tokens", tokens]
@@ -55,13 +61,13 @@ def training(smol, ragged):
                   torch_side(smol, [tokens] * batch, "bf16", batch=batch), 4.5, needs="avx512_bf16")
     yield Job("train-compile", "LoRA 8 x 512 against torch.compile",
               moxie("auto", *lora, "--batch", 8, "--tokens", 512),
-              torch_side(smol, [512] * 8, "f32", compile=True), 3.4)
+              torch_side(smol, [512] * 8, best, compile=True), 3.4)
     yield Job("train-ragged", "LoRA on " + pathlib.Path(ragged).name + " as long as it is, batches of 8",
               moxie("auto", *lora, "--batch", 8, "--steps", 4, "--data", ragged),
-              torch_side(smol, None), 6.0)
+              torch_side(smol, None, best), 6.0)
     yield Job("train-full", "full fine-tuning, 4 x 256",
               moxie("auto", "train", smol, "--method", "full", "--batch", 4, "--tokens", 256),
-              torch_side(smol, [256] * 4, method="full", batch=4, label="PyTorch f32"), 2.5)
+              torch_side(smol, [256] * 4, best, method="full", batch=4, label=f"PyTorch {best}"), 2.5)
 
 
 def own_ratios(smol, smol_bf16):
