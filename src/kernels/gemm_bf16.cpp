@@ -27,6 +27,8 @@ constexpr int64_t kPanelNumbers = 512 * 1024;      // of B in L2: 1 MiB
 constexpr int64_t kMostNumbers = 4 * 1024 * 1024;  // of A at a time: 8 MiB
 constexpr int64_t kGrainNumbers = 16 * 1024;
 constexpr int64_t kPackCost = 192;  // of a column of B, in rows of A that are multiplied meanwhile
+constexpr int64_t kManyBands = 8;      // from which threads share rows: 256
+constexpr int64_t kManyColumns = 128;  // and columns, for packing to be worth sharing
 constexpr int64_t kTilePair = 2 * kTileSize;  // of a band at 32 k's
 
 // A product of packed rows: t says all but A. k0 is where the rows of B begin that A's columns meet.
@@ -125,45 +127,84 @@ void pack_block(const PackedProblem& p, int64_t block, int64_t j0, int64_t j1, B
   pack(thin, 0, p.a.spare(), j0, j1, size, panel + ceil_div(end - begin, kTileDepth) * kTilePair);
 }
 
-// One thread's rectangle of C.
-void rectangle(const PackedProblem& p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+// Rows [i0, i1) of C with a panel of columns [j0, j1) of B in one block of k.
+void strips(const PackedProblem& p, int64_t block, int64_t i0, int64_t i1, int64_t j0, int64_t j1,
+            const BFloat16* panel) {
   const Problem& t = p.t;
   const MicroBF16& kernel = micro_bf16();
-  const TileScope scope;
-  const int64_t unit = column_unit(t, kBandLines);
-  const int64_t wide = std::max(unit, kPanelNumbers / p.depth / unit * unit);
+  BlockBF16 part{.rows = 0,
+                 .cols = 0,
+                 .depth = p.tiles(block),
+                 .a = nullptr,
+                 .b = nullptr,
+                 .c = nullptr,
+                 .ldc = t.n,
+                 .alpha = t.alpha,
+                 .accumulate = t.accumulate || block > 0};
+  for (int64_t i = i0; i < i1; i += kBandLines) {
+    part.rows = static_cast<int>(std::min(kBandLines, i1 - i));
+    part.a = p.a.band(i / kBandLines) + block * (p.depth / kTileDepth) * kTilePair;
+    part.b = panel;
+    for (int64_t c = j0; c < j1; c += kBandLines, part.b += part.depth * kTilePair) {
+      part.cols = static_cast<int>(std::min(kBandLines, j1 - c));
+      part.c = t.c + i * t.n + c;
+      kernel.multiply(part);
+    }
+  }
+}
+
+int64_t panel_columns(const PackedProblem& p) {
+  const int64_t unit = column_unit(p.t, kBandLines);
+  return std::max(unit, kPanelNumbers / p.depth / unit * unit);
+}
+
+int64_t panel_numbers(const PackedProblem& p, int64_t columns) {
   const int64_t most_tiles = std::max(p.tiles(0), p.tiles(p.blocks() - 1));
-  const int64_t bands = ceil_div(std::min(wide, j1 - j0), kBandLines);
-  auto* panel = reinterpret_cast<BFloat16*>(
-      scratch(Scratch::kPanels, static_cast<size_t>(bands * most_tiles * kTilePair / 2)));
+  return ceil_div(columns, kBandLines) * most_tiles * kTilePair;
+}
+
+// One thread's rectangle of C.
+void rectangle(const PackedProblem& p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+  const TileScope scope;
+  const int64_t wide = panel_columns(p);
+  const int64_t size = panel_numbers(p, std::min(wide, j1 - j0));
+  auto* panel =
+      reinterpret_cast<BFloat16*>(scratch(Scratch::kPanels, static_cast<size_t>(size / 2)));
   for (int64_t j = j0; j < j1; j += wide) {
     const int64_t end = std::min(j1, j + wide);
     for (int64_t block = 0; block < p.blocks(); ++block) {
       pack_block(p, block, j, end, panel);
-      BlockBF16 part{.rows = 0,
-                     .cols = 0,
-                     .depth = p.tiles(block),
-                     .a = nullptr,
-                     .b = nullptr,
-                     .c = nullptr,
-                     .ldc = t.n,
-                     .alpha = t.alpha,
-                     .accumulate = t.accumulate || block > 0};
-      for (int64_t i = i0; i < i1; i += kBandLines) {
-        part.rows = static_cast<int>(std::min(kBandLines, i1 - i));
-        part.a = p.a.band(i / kBandLines) + block * (p.depth / kTileDepth) * kTilePair;
-        part.b = panel;
-        for (int64_t c = j; c < end; c += kBandLines, part.b += part.depth * kTilePair) {
-          part.cols = static_cast<int>(std::min(kBandLines, end - c));
-          part.c = t.c + i * t.n + c;
-          kernel.multiply(part);
-        }
-      }
+      strips(p, block, i0, i1, j, end, panel);
+    }
+  }
+}
+
+// Many rows: the threads share the packing of B and then the rows, so that a thread finds in its
+// own caches what it wrote of other matrices' rows, as whatever works row by row does.
+void multiply_by_rows(const PackedProblem& p) {
+  const int64_t wide = panel_columns(p);
+  const int64_t unit = column_unit(p.t, kBandLines);
+  Tensor memory = Tensor::empty({panel_numbers(p, std::min(wide, p.t.n))}, DType::kBF16);
+  auto* panel = memory.data<BFloat16>();
+  for (int64_t j = 0; j < p.t.n; j += wide) {
+    const int64_t end = std::min(p.t.n, j + wide);
+    for (int64_t block = 0; block < p.blocks(); ++block) {
+      const int64_t size = p.tiles(block) * kTilePair;  // of a band
+      parallel_for(ceil_div(end - j, unit), 1, [&](int64_t first, int64_t last) {
+        const int64_t from = j + first * unit;
+        pack_block(p, block, from, std::min(end, j + last * unit),
+                   panel + (from - j) / kBandLines * size);
+      });
+      parallel_for(p.a.bands(), 1, [&](int64_t first, int64_t last) {
+        const TileScope scope;
+        strips(p, block, first * kBandLines, std::min(p.t.m, last * kBandLines), j, end, panel);
+      });
     }
   }
 }
 
 void multiply(const PackedProblem& p) {
+  if (p.a.bands() >= kManyBands && p.t.n >= kManyColumns) return multiply_by_rows(p);
   deal_rectangles(p.t, kBandLines, column_unit(p.t, kBandLines), kPackCost,
                   [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
                     rectangle(p, i0, i1, j0, j1);
