@@ -63,6 +63,9 @@ struct RowDecoder {
   // Few rows are then multiplied with them as they stand, which gives the bits of decoding.
   const void* values = nullptr;
   DType dtype = DType::kF32;
+  // decode, rounded to bf16; may be null. Products in bf16 take it where they can.
+  void (*decode_bf16)(const void* context, int64_t row, int64_t begin, int64_t end,
+                      BFloat16* out) = nullptr;
 };
 
 // c[m, n] = a[m, k] w^T, w[n, k]

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "base/registry.h"
+#include "tensor/dtype.h"
 
 namespace moxie::quant {
 
@@ -25,6 +26,8 @@ struct QuantFormat {
   void (*encode)(const float* src, std::byte* dst, int64_t n) noexcept;
   // Products with activations rounded to 8 bits; null: this format has none.
   const Int8Kernels* int8 = nullptr;
+  // decode, rounded to bf16: for CPUs where bf16_is_native(); null: this format has none.
+  void (*decode_bf16)(const std::byte* src, BFloat16* dst, int64_t n) noexcept = nullptr;
 };
 
 Table<QuantFormat> formats();

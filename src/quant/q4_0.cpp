@@ -1,4 +1,5 @@
 #include "quant/codec.h"
+#include "quant/codec_bf16.h"
 #include "quant/format.h"
 #include "quant/int8_kernels.h"
 #include "tensor/dtype.h"
@@ -67,6 +68,7 @@ const QuantFormat q4_0_entry{.summary = "4 bits, a scale per 32",
                              .is_writable = true,
                              .decode = decode<Q4_0>,
                              .encode = encode,
-                             .int8 = &kInt8KernelsOf<Q4_0>};
+                             .int8 = &kInt8KernelsOf<Q4_0>,
+                             .decode_bf16 = kDecodeBF16<Q4_0>};
 
 }  // namespace moxie::quant

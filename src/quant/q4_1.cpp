@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "quant/codec.h"
+#include "quant/codec_bf16.h"
 #include "quant/format.h"
 #include "quant/int8_kernels.h"
 #include "tensor/dtype.h"
@@ -70,6 +71,7 @@ const QuantFormat q4_1_entry{.summary = "4 bits, a scale and a minimum per 32",
                              .is_writable = true,
                              .decode = decode<Q4_1>,
                              .encode = encode,
-                             .int8 = &kInt8KernelsOf<Q4_1>};
+                             .int8 = &kInt8KernelsOf<Q4_1>,
+                             .decode_bf16 = kDecodeBF16<Q4_1>};
 
 }  // namespace moxie::quant

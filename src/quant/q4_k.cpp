@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "quant/codec.h"
+#include "quant/codec_bf16.h"
 #include "quant/format.h"
 #include "quant/int8_kernels.h"
 #include "quant/k_blocks.h"
@@ -104,6 +105,7 @@ const QuantFormat q4_k_entry{.summary = "4 bits, scales and minima per 32 within
                              .is_writable = true,
                              .decode = decode<Q4_K>,
                              .encode = encode,
-                             .int8 = &kInt8KernelsOf<Q4_K>};
+                             .int8 = &kInt8KernelsOf<Q4_K>,
+                             .decode_bf16 = kDecodeBF16<Q4_K>};
 
 }  // namespace moxie::quant

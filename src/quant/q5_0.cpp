@@ -1,4 +1,5 @@
 #include "quant/codec.h"
+#include "quant/codec_bf16.h"
 #include "quant/format.h"
 #include "quant/int8_kernels.h"
 #include "tensor/dtype.h"
@@ -69,6 +70,7 @@ const QuantFormat q5_0_entry{.summary = "5 bits, a scale per 32",
                              .is_writable = true,
                              .decode = decode<Q5_0>,
                              .encode = encode,
-                             .int8 = &kInt8KernelsOf<Q5_0>};
+                             .int8 = &kInt8KernelsOf<Q5_0>,
+                             .decode_bf16 = kDecodeBF16<Q5_0>};
 
 }  // namespace moxie::quant

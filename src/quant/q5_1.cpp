@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "quant/codec.h"
+#include "quant/codec_bf16.h"
 #include "quant/format.h"
 #include "quant/int8_kernels.h"
 #include "tensor/dtype.h"
@@ -75,6 +76,7 @@ const QuantFormat q5_1_entry{.summary = "5 bits, a scale and a minimum per 32",
                              .is_writable = true,
                              .decode = decode<Q5_1>,
                              .encode = encode,
-                             .int8 = &kInt8KernelsOf<Q5_1>};
+                             .int8 = &kInt8KernelsOf<Q5_1>,
+                             .decode_bf16 = kDecodeBF16<Q5_1>};
 
 }  // namespace moxie::quant

@@ -1,4 +1,5 @@
 #include "quant/codec.h"
+#include "quant/codec_bf16.h"
 #include "quant/format.h"
 #include "quant/int8_kernels.h"
 #include "quant/k_blocks.h"
@@ -63,6 +64,7 @@ const QuantFormat q5_k_entry{.summary = "5 bits, scales and minima per 32 within
                              .is_writable = false,
                              .decode = decode<Q5_K>,
                              .encode = nullptr,
-                             .int8 = &kInt8KernelsOf<Q5_K>};
+                             .int8 = &kInt8KernelsOf<Q5_K>,
+                             .decode_bf16 = kDecodeBF16<Q5_K>};
 
 }  // namespace moxie::quant

@@ -1,6 +1,7 @@
 #include <cstring>
 
 #include "quant/codec.h"
+#include "quant/codec_bf16.h"
 #include "quant/format.h"
 #include "quant/int8_kernels.h"
 #include "quant/k_blocks.h"
@@ -111,6 +112,7 @@ const QuantFormat q6_k_entry{.summary = "6 bits, scales per 16 within 256",
                              .is_writable = true,
                              .decode = decode<Q6_K>,
                              .encode = encode,
-                             .int8 = &kInt8KernelsOf<Q6_K>};
+                             .int8 = &kInt8KernelsOf<Q6_K>,
+                             .decode_bf16 = kDecodeBF16<Q6_K>};
 
 }  // namespace moxie::quant

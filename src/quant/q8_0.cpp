@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "quant/codec.h"
+#include "quant/codec_bf16.h"
 #include "quant/format.h"
 #include "quant/int8_kernels.h"
 #include "tensor/dtype.h"
@@ -62,6 +63,7 @@ const QuantFormat q8_0_entry{.summary = "8 bits, a scale per 32",
                              .is_writable = true,
                              .decode = decode<Q8_0>,
                              .encode = encode,
-                             .int8 = &kInt8KernelsOf<Q8_0>};
+                             .int8 = &kInt8KernelsOf<Q8_0>,
+                             .decode_bf16 = kDecodeBF16<Q8_0>};
 
 }  // namespace moxie::quant

@@ -34,6 +34,13 @@ void decode_part(const void* context, int64_t row, int64_t begin, int64_t end, f
                 out, end - begin);
 }
 
+void decode_part_bf16(const void* context, int64_t row, int64_t begin, int64_t end, BFloat16* out) {
+  const auto& w = *static_cast<const Weight*>(context);
+  const QuantFormat& format = *w.format().entry;
+  format.decode_bf16(w.bytes().data() + row * row_bytes(format, w.cols()) + row_bytes(format, begin),
+                     out, end - begin);
+}
+
 void decode_rounded(const void* context, int64_t row, int64_t begin, int64_t end, float* out) {
   decode_part(context, row, begin, end, out);
   round_bf16(out, out, end - begin);
@@ -45,6 +52,7 @@ kernels::RowDecoder rows_of(const Weight& w, int64_t n) {
   const bool is_bf16 = w.compute_for(n) == Compute::kBF16;
   const bool rounds = is_bf16 && !w.runs_packed(n);
   kernels::RowDecoder rows{&w, rounds ? decode_rounded : decode_part, w.format()->block};
+  if (w.format()->decode_bf16 != nullptr && w.runs_packed(n)) rows.decode_bf16 = decode_part_bf16;
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     const bool is_exact = !is_bf16 || dtype == DType::kBF16;
     const auto address = reinterpret_cast<uintptr_t>(w.bytes().data());

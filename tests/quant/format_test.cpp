@@ -115,6 +115,34 @@ TEST(Formats, DecodeIsTheSameInPieces) {
   }
 }
 
+TEST(Formats, DecodingToBF16RoundsWhatDecodingGives) {
+  int checked = 0;
+  for (const auto& row : formats()) {
+    const QuantFormat& format = *row.entry;
+    if (format.decode_bf16 == nullptr) continue;
+    ++checked;
+    if (!bf16_is_native()) continue;
+    const int64_t n = 100 * 256;
+    Rng rng(5);
+    std::vector<std::byte> bytes(static_cast<size_t>(row_bytes(format, n)));
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(rng.next() & 255);
+    std::vector<float> exact(static_cast<size_t>(n));
+    std::vector<BFloat16> rounded(exact.size());
+    format.decode(bytes.data(), exact.data(), n);
+    format.decode_bf16(bytes.data(), rounded.data(), n);
+    for (size_t i = 0; i < rounded.size(); ++i) {
+      if (std::isnan(exact[i])) {
+        ASSERT_TRUE(std::isnan(to_float(rounded[i]))) << row.name << " at " << i;
+      } else if (std::fabs(exact[i]) >= 0x1p-126f) {
+        ASSERT_EQ(rounded[i].bits, to_bfloat16(exact[i]).bits) << row.name << " at " << i;
+      }
+    }
+  }
+#ifndef MOXIE_SCALAR_ONLY
+  EXPECT_EQ(checked, 8);
+#endif
+}
+
 TEST(Formats, HalfPrecisionIsExactForAllValues) {
   const auto& f16 = *require_row(formats(), "format", "f16").entry;
   std::vector<uint16_t> all(65536);
