@@ -34,8 +34,9 @@ enum class Side { kA, kB };
 
 struct MicroBF16 {
   void (*multiply)(const BlockBF16& block);
-  // Rounds to nearest even and packs `lines` <= 32 lines of k numbers each into a band: of `along`
-  // number p of line i stands at src[i * ld + p], of `across` at src[p * ld + i].
+  // Rounds to nearest even and packs `lines` <= 32 lines of k numbers each into a band, whose second
+  // tiles are not written where there are no more than 16: of `along` number p of line i stands at
+  // src[i * ld + p], of `across` at src[p * ld + i].
   void (*along)(const float* src, int64_t ld, int64_t lines, int64_t k, Side side, BFloat16* band);
   void (*across)(const float* src, int64_t ld, int64_t lines, int64_t k, Side side,
                  BFloat16* band);

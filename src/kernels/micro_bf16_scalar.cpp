@@ -33,7 +33,9 @@ template <class T>
 void pack(const T* src, int64_t line, int64_t step, int64_t lines, int64_t k, Side side,
           BFloat16* band) {
   const int64_t depth = (k + kTileDepth - 1) / kTileDepth;
-  std::fill_n(band, 2 * depth * kTileSize, BFloat16{});
+  for (int64_t tile = 0; tile < 2 * depth; ++tile) {
+    if (tile % 2 * kLines < lines) std::fill_n(band + tile * kTileSize, kTileSize, BFloat16{});
+  }
   for (int64_t i = 0; i < lines; ++i) {
     for (int64_t p = 0; p < k; ++p) band[place(side, i, p)] = rounded(src[i * line + p * step]);
   }

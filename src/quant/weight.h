@@ -23,7 +23,7 @@
 namespace moxie::quant {
 
 enum class Compute { kF32, kBF16, kInt8, kInt16, kMixed };
-inline constexpr int64_t kMixedRows = 16;
+inline constexpr int64_t kMixedRows = 48;
 
 kernels::Arithmetic arithmetic_of(Compute compute);  // of products that int8 does not take
 

@@ -5,7 +5,13 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/cpu.h"
 #include "base/threads.h"
+#include "ops/adapted_linear.h"
+#include "ops/add.h"
+#include "ops/checks.h"
+#include "ops/linear.h"
+#include "ops/lora.h"
 #include "ops/tape.h"
 
 namespace moxie::ops {
@@ -159,6 +165,46 @@ TEST(Tape, RecomputeGivesTheSameGradients) {
     redone = tape.grad(leaf);
   }
   EXPECT_EQ(0, std::memcmp(kept.raw(), redone.raw(), kept.bytes()));
+}
+
+// Packed, the weight's product and the LoRA's are those of the two ops in bf16, and so are gradients.
+TEST(Ops, AdaptedLinearPackedIsLinearAndLora) {
+  if (!bf16_is_native()) GTEST_SKIP() << "this CPU has no bf16 products";
+  Rng rng(3);
+  const auto normal = [&](Shape shape) { return random_normal(rng, shape).to(DType::kF32); };
+  auto weight = quant::Weight::from_tensor(normal({70, 64}));
+  weight.set_compute(quant::Compute::kBF16);
+  const Tensor x = normal({300, 64}), a = normal({8, 64}), b = normal({70, 8});
+  const Tensor direction = normal({300, 70});
+  const auto run = [&](bool is_packed) {
+    Tape tape;
+    const Tensor inputs[] = {tape.leaf(x), tape.leaf(a), tape.leaf(b)};
+    std::shared_ptr<kernels::PackedRows> packed;
+    Tensor z;
+    if (is_packed) {
+      packed = std::make_shared<kernels::PackedRows>(x.rows(), x.cols(), a.rows());
+      packed->pack(x.data<float>(), x.cols(), 1);
+      z = adapted_linear(inputs[0], packed, weight, inputs[1], inputs[2], 0.5);
+    } else {
+      z = lora(inputs[0], linear(inputs[0], weight), inputs[1], inputs[2], 0.5,
+               kernels::Arithmetic::kBF16);
+    }
+    // x is read twice, so that its gradient is one that others have gathered.
+    const Tensor all = add(z, linear(inputs[0], weight));
+    tape.backward(all, direction);
+    return std::vector<Tensor>{z, tape.grad(inputs[0]), tape.grad(inputs[1]), tape.grad(inputs[2])};
+  };
+  const auto want = run(false), got = run(true);
+  for (size_t i = 0; i < want.size(); ++i) {
+    ASSERT_EQ(got[i].shape(), want[i].shape());
+    double difference = 0, size = 0;
+    for (int64_t e = 0; e < want[i].count(); ++e) {
+      const double w = want[i].data<float>()[e];
+      difference += (got[i].data<float>()[e] - w) * (got[i].data<float>()[e] - w);
+      size += w * w;
+    }
+    EXPECT_LT(std::sqrt(difference / size), 1e-3) << "output " << i;
+  }
 }
 
 }  // namespace

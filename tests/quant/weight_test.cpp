@@ -147,6 +147,32 @@ TEST(Weight, ComputeBF16RoundsBothFactors) {
   }
 }
 
+// Few rows in integers and many in bf16; without such kernels, or where a row may not depend on the
+// others, one of both.
+TEST(Weight, ComputeMixedGoesByTheNumberOfRows) {
+  Weight mixed = encoded(require_row(formats(), "format", "q4_1"), 40, 64, 14);
+  mixed.set_compute(Compute::kMixed);
+  Weight int8 = mixed, bf16 = mixed;
+  int8.set_compute(Compute::kInt8);
+  bf16.set_compute(Compute::kBF16);
+  const auto product = [&](const Weight& w, int64_t n) {
+    const auto x = normals(n * 64, 15);
+    std::vector<float> y(size_t(n * 40));
+    w.matmul(x.data(), n, y.data());
+    return y;
+  };
+  EXPECT_EQ(product(mixed, kMixedRows), product(int8, kMixedRows));
+  EXPECT_EQ(product(mixed, kMixedRows + 1), product(bf16, kMixedRows + 1));
+  kernels::set_batch_invariant(true);
+  EXPECT_EQ(product(mixed, kMixedRows + 1), product(int8, kMixedRows + 1));
+  kernels::set_batch_invariant(false);
+  Weight plain = encoded(require_row(formats(), "format", "f16"), 40, 64, 14);
+  plain.set_compute(Compute::kMixed);
+  Weight rounded = plain;
+  rounded.set_compute(Compute::kBF16);
+  EXPECT_EQ(product(plain, 9), product(rounded, 9));
+}
+
 TEST(Weight, SliceSharesBytesAndRows) {
   const Weight w = encoded(require_row(formats(), "format", "q4_1"), 10, 64, 3);
   const Weight slice = w.slice_rows(4, 7);
