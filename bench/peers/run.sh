@@ -17,6 +17,7 @@ venv=${MOXIE_PEERS_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/moxie/peers-venv}
 if ! "$venv/bin/python" -c 'import torch, transformers, peft, gguf, llama_cpp, openvino_genai' 2>/dev/null; then
   echo "== making the peers' environment in $venv (some gigabytes; llama.cpp is built from source)" >&2
   python3 -m venv "$venv"
+  . "$here/../../tools/llama_compiler.sh"
   CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) "$venv/bin/python" -m pip install --quiet \
     --disable-pip-version-check -r "$here/requirements.txt" >&2
 fi

@@ -112,10 +112,10 @@ class LoraAdapter : public Adapter {
                      std::move(y), a, b, scaling_, arithmetic);
   }
 
-  std::optional<nn::TrainedLowRank> trained_low_rank(const nn::TapContext& context) override {
+  std::optional<nn::TapedLowRank> low_rank_in(const nn::TapContext& context) override {
     if (is_embedding_ || (context.is_training && dropout_ > 0)) return {};
     if (ops::Tape::active() != nullptr) rounded_.drop();
-    return nn::TrainedLowRank{matched(a_, DType::kF32), matched(b_, DType::kF32), scaling_};
+    return nn::TapedLowRank{matched(a_, DType::kF32), matched(b_, DType::kF32), scaling_};
   }
 
   std::vector<nn::Param*> params() override { return {&a_, &b_}; }

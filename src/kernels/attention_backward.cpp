@@ -123,7 +123,8 @@ void key_gradients(const GradientPass<T>& pass, const Tile<T>& tile, int64_t j, 
 // Calls body(head, i0, i1, at) for the tiles of a unit's queries, `at` being where their packed
 // rows begin.
 template <class T, class Body>
-void for_query_tiles(const AttentionShape<T>& shape, const GradientUnit<T>& unit, const Body& body) {
+void for_query_tiles(const AttentionShape<T>& shape, const GradientUnit<T>& unit,
+                     const Body& body) {
   const int64_t group = shape.heads / shape.kv_heads;
   int64_t at = 0;
   for (int64_t head = unit.kv_head * group; head < (unit.kv_head + 1) * group; ++head) {
@@ -173,8 +174,8 @@ void run_unit(const GradientPass<T>& pass, const GradientUnit<T>& unit) {
 template <class T>
 struct Plan {
   std::vector<GradientUnit<T>> units;  // sequence by sequence
-  std::vector<size_t> first;   // of each sequence, and an end
-  Tensor memory;               // of their sums
+  std::vector<size_t> first;           // of each sequence, and an end
+  Tensor memory;                       // of their sums
 };
 
 template <class T>
@@ -220,8 +221,8 @@ Plan<T> plan_units(const AttentionShape<T>& shape,
 
 // dk and dv of row j of a sequence: what its units found, in their order.
 template <class T>
-void sum_units(const AttentionShape<T>& shape, std::span<const GradientUnit<T>> units, int64_t j, T* dk,
-               T* dv) {
+void sum_units(const AttentionShape<T>& shape, std::span<const GradientUnit<T>> units, int64_t j,
+               T* dk, T* dv) {
   const int64_t d = shape.head_dim;
   const auto& rows = row_kernels<T>();
   std::fill_n(dk, shape.kv_heads * d, T{0});

@@ -35,7 +35,8 @@ struct GradientPass {
   int64_t position(int64_t i) const { return s.kv_len - s.q_len + i; }
 };
 
-// Writes dq of a unit's queries and its dk and dv, with products in bf16: attention_backward_bf16.cpp.
+// Writes dq of a unit's queries and its dk and dv, with products in bf16:
+// attention_backward_bf16.cpp.
 void gradients_bf16(const GradientPass<float>& pass, const GradientUnit<float>& unit);
 
 }  // namespace moxie::kernels

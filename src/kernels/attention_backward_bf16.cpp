@@ -25,7 +25,7 @@ using Unit = GradientUnit<float>;
 // A tile of queries of one head. As A along d; as B columns of d along the queries.
 struct Queries {
   int64_t head, begin, end;
-  BFloat16 *q, *dout;           // [bands, depth]: q times the scale
+  BFloat16 *q, *dout;            // [bands, depth]: q times the scale
   BFloat16 *q_down, *dout_down;  // [depth, bands]
 
   int64_t bands() const { return ceil_div(end - begin, kBand); }
@@ -40,8 +40,8 @@ struct Keys {
 
 // Of a tile of queries and a tile of keys.
 struct Weights {
-  float *p, *ds;                 // of a band of queries: [32, kKeyTile]
-  BFloat16* ds_along;            // the same as A, along the keys
+  float *p, *ds;                   // of a band of queries: [32, kKeyTile]
+  BFloat16* ds_along;              // the same as A, along the keys
   BFloat16 *p_across, *ds_across;  // A: bands of keys along the queries, [kKeyBands, kQueryBands]
 };
 
@@ -126,9 +126,9 @@ KeyRange query_gradients(const Pass& pass, const Queries& queries, int64_t band,
       std::fill(values + from, values + own.begin, 0.0f);
       std::fill(values + own.end, values + to, 0.0f);
     }
-    row_kernels<float>().score_gradient(
-        pass.lse[row], pass.delta[row], shape.softcap, w.p + r * kKeyTile + own.begin,
-        w.ds + r * kKeyTile + own.begin, own.end - own.begin);
+    row_kernels<float>().score_gradient(pass.lse[row], pass.delta[row], shape.softcap,
+                                        w.p + r * kKeyTile + own.begin,
+                                        w.ds + r * kKeyTile + own.begin, own.end - own.begin);
   }
   kernel.along(w.ds + from, kKeyTile, rows, to - from, Side::kA, w.ds_along);
   add_product(rows, d, (to - from) / kTileDepth, w.ds_along,
@@ -182,7 +182,9 @@ void gradients_bf16(const Pass& pass, const Unit& unit) {
   const int64_t keys_size = kKeyBands * depth * kTileNumbers;
   const int64_t weights_size = kKeyBands * kQueryBands * kTileNumbers;
   Memory memory((group * tiles * 4 * queries_size + 3 * keys_size + 2 * weights_size +
-                 kKeyBands * kTileNumbers) / 2 + 2 * kBand * kKeyTile + kBand * d);
+                 kKeyBands * kTileNumbers) /
+                    2 +
+                2 * kBand * kKeyTile + kBand * d);
   float* scaled = memory.floats(kBand * d);
   Weights weights{};
   weights.p = memory.floats(kBand * kKeyTile);

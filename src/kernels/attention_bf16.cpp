@@ -89,7 +89,7 @@ struct QueryBand {
   BFloat16* packed;
 };
 
-struct Memory {  // of a unit
+struct Memory {       // of a unit
   float* scores;      // [32, kKeyTile]
   BFloat16* weights;  // the same as a band of A
 };
@@ -141,10 +141,12 @@ void run_unit(const AttentionShape<float>& shape, const Unit& unit, const float*
   const int64_t group = shape.heads / shape.kv_heads;
   const int64_t count = group * ceil_div(unit.count, kBand);
   const int64_t packed_size = keys.depth() * kTileNumbers;
-  const int64_t floats = kBand * kKeyTile * 3 / 2 + kBand * d + count * (2 * kBand + packed_size / 2);
+  const int64_t floats =
+      kBand * kKeyTile * 3 / 2 + kBand * d + count * (2 * kBand + packed_size / 2);
   float* free = scratch(Scratch::kTiles, static_cast<size_t>(floats));
   const auto take = [&free](int64_t size) { return std::exchange(free, free + size); };
-  const Memory memory{take(kBand * kKeyTile), reinterpret_cast<BFloat16*>(take(kBand * kKeyTile / 2))};
+  const Memory memory{take(kBand * kKeyTile),
+                      reinterpret_cast<BFloat16*>(take(kBand * kKeyTile / 2))};
   float* scaled = take(kBand * d);
   std::vector<QueryBand> bands;
   for (int64_t h = unit.kv_head * group; h < (unit.kv_head + 1) * group; ++h) {
@@ -152,11 +154,11 @@ void run_unit(const AttentionShape<float>& shape, const Unit& unit, const float*
       const int64_t rows = std::min(kBand, unit.begin + unit.count - i);
       const int64_t row = s.q_begin + i;
       const int64_t at = (row * shape.heads + h) * d;
-      bands.push_back({{q + at, out + at, shape.heads * d, rows, s.kv_len - s.q_len + i,
-                        lse + row * shape.heads + h, shape.heads,
-                        shape.sinks == nullptr ? nullptr : shape.sinks + h, take(kBand),
-                        take(kBand)},
-                       reinterpret_cast<BFloat16*>(take(packed_size / 2))});
+      bands.push_back(
+          {{q + at, out + at, shape.heads * d, rows, s.kv_len - s.q_len + i,
+            lse + row * shape.heads + h, shape.heads,
+            shape.sinks == nullptr ? nullptr : shape.sinks + h, take(kBand), take(kBand)},
+           reinterpret_cast<BFloat16*>(take(packed_size / 2))});
       const QueryBand& band = bands.back();
       start(band.block, d);
       for (int64_t r = 0; r < rows; ++r) {

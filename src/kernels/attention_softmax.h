@@ -29,7 +29,8 @@ template <class T>
 void start(const QueryBlock<T>& block, int64_t head_dim) {
   std::fill_n(block.most, block.count, -std::numeric_limits<T>::infinity());
   std::fill_n(block.total, block.count, T{0});
-  for (int64_t i = 0; i < block.count; ++i) std::fill_n(block.out + i * block.stride, head_dim, T{0});
+  for (int64_t i = 0; i < block.count; ++i)
+    std::fill_n(block.out + i * block.stride, head_dim, T{0});
 }
 
 // Scores [from, to) of keys that a row does not see become -infinity, those of others capped.

@@ -27,11 +27,12 @@ constexpr int64_t kPanelNumbers = 512 * 1024;      // of B in L2: 1 MiB
 constexpr int64_t kMostNumbers = 4 * 1024 * 1024;  // of A at a time: 8 MiB
 constexpr int64_t kGrainNumbers = 16 * 1024;
 constexpr int64_t kPackCost = 192;  // of a column of B, in rows of A that are multiplied meanwhile
-constexpr int64_t kManyBands = 8;      // from which threads share rows: 256
-constexpr int64_t kManyColumns = 128;  // and columns, for packing to be worth sharing
+constexpr int64_t kManyBands = 8;   // from which threads share rows: 256
+constexpr int64_t kManyColumns = 128;         // and columns, for packing to be worth sharing
 constexpr int64_t kTilePair = 2 * kTileSize;  // of a band at 32 k's
 
-// A product of packed rows: t says all but A. k0 is where the rows of B begin that A's columns meet.
+// A product of packed rows: t says all but A. k0 is where the rows of B begin that A's columns
+// meet.
 struct PackedProblem {
   const Problem& t;
   const PackedRows& a;
@@ -229,10 +230,9 @@ void multiply_by_rows(const PackedProblem& p) {
 
 void multiply(const PackedProblem& p) {
   if (p.a.bands() >= kManyBands && p.t.n >= kManyColumns) return multiply_by_rows(p);
-  deal_rectangles(p.t, kBandLines, column_unit(p.t, kBandLines), kPackCost,
-                  [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
-                    rectangle(p, i0, i1, j0, j1);
-                  });
+  deal_rectangles(
+      p.t, kBandLines, column_unit(p.t, kBandLines), kPackCost,
+      [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) { rectangle(p, i0, i1, j0, j1); });
 }
 
 // C of packed rows with B.

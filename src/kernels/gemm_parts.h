@@ -11,8 +11,8 @@ namespace moxie::kernels {
 
 class PackedRows;  // packed_rows.h
 
-// Where B comes from: dense, by rows of k (natural) or of n (transposed), decoded, or rows of k that
-// are packed as an A (in bf16).
+// Where B comes from: dense, by rows of k (natural) or of n (transposed), decoded, or rows of k
+// that are packed as an A (in bf16).
 struct Source {
   const float* dense = nullptr;
   const RowDecoder* decoder = nullptr;

@@ -4,9 +4,9 @@
 //
 // Operands stand in tiles of 1 KiB, the layout that AMX multiplies (Intel, "Intel Architecture
 // Instruction Set Extensions", TDPBF16PS): 16 lines and 32 k's. A line is a row of A or a column of
-// B. A tile of A holds line after line; a tile of B 16 pairs of k's, in each of which the two k's of
-// a line stand side by side. A band is 32 lines: at each 32 k's the tile of its first 16 lines, then
-// that of the others. Lines and k's beyond those given are 0.
+// B. A tile of A holds line after line; a tile of B 16 pairs of k's, in each of which the two k's
+// of a line stand side by side. A band is 32 lines: at each 32 k's the tile of its first 16 lines,
+// then that of the others. Lines and k's beyond those given are 0.
 #include <cstdint>
 
 #include "tensor/dtype.h"
@@ -34,18 +34,17 @@ enum class Side { kA, kB };
 
 struct MicroBF16 {
   void (*multiply)(const BlockBF16& block);
-  // Rounds to nearest even and packs `lines` <= 32 lines of k numbers each into a band, whose second
-  // tiles are not written where there are no more than 16: of `along` number p of line i stands at
-  // src[i * ld + p], of `across` at src[p * ld + i].
+  // Rounds to nearest even and packs `lines` <= 32 lines of k numbers each into a band, whose
+  // second tiles are not written where there are no more than 16: of `along` number p of line i
+  // stands at src[i * ld + p], of `across` at src[p * ld + i].
   void (*along)(const float* src, int64_t ld, int64_t lines, int64_t k, Side side, BFloat16* band);
-  void (*across)(const float* src, int64_t ld, int64_t lines, int64_t k, Side side,
-                 BFloat16* band);
+  void (*across)(const float* src, int64_t ld, int64_t lines, int64_t k, Side side, BFloat16* band);
   void (*along_bf16)(const BFloat16* src, int64_t ld, int64_t lines, int64_t k, Side side,
                      BFloat16* band);
   void (*across_bf16)(const BFloat16* src, int64_t ld, int64_t lines, int64_t k, Side side,
                       BFloat16* band);
-  // The 32 numbers of the 32 lines of two tiles of A as lines of B: number p of line i becomes number
-  // i of line p.
+  // The 32 numbers of the 32 lines of two tiles of A as lines of B: number p of line i becomes
+  // number i of line p.
   void (*turn)(const BFloat16* a, BFloat16* b);
   // A thread enters before it multiplies and leaves afterwards.
   void (*enter)();

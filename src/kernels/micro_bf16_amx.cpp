@@ -99,6 +99,6 @@ void leave() {
 }  // namespace
 
 const MicroBF16 kMicroBF16Amx{multiply,         along<float>, across<float>, along<BFloat16>,
-                              across<BFloat16>, turn, enter,        leave};
+                              across<BFloat16>, turn,         enter,         leave};
 
 }  // namespace moxie::kernels

@@ -6,7 +6,8 @@ namespace {
 // Rows [from, from + 8) of a block, of 16 or 32 columns.
 template <int kB>
 void multiply_rows(const BlockBF16& t, int from) {
-  const auto* a = reinterpret_cast<const char*>(t.a + from / 16 * kTileSize + from % 16 * kTileDepth);
+  const auto* a =
+      reinterpret_cast<const char*>(t.a + from / 16 * kTileSize + from % 16 * kTileDepth);
   const BFloat16* from_b = t.b;
   __m512 sums[8][kB];
   for (auto& row : sums) {
@@ -49,6 +50,6 @@ void nothing() {}
 }  // namespace
 
 const MicroBF16 kMicroBF16Avx512{multiply,         along<float>, across<float>, along<BFloat16>,
-                                 across<BFloat16>, turn, nothing,      nothing};
+                                 across<BFloat16>, turn,         nothing,       nothing};
 
 }  // namespace moxie::kernels

@@ -1,6 +1,6 @@
 #pragma once
-// Packing for both tables of AVX-512: included once by micro_bf16_avx512.cpp and micro_bf16_amx.cpp.
-// Everything has internal linkage, as in micro_impl.h.
+// Packing for both tables of AVX-512: included once by micro_bf16_avx512.cpp and
+// micro_bf16_amx.cpp. Everything has internal linkage, as in micro_impl.h.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -47,7 +47,7 @@ inline void store_transposed(const __m512i (&rows)[16], BFloat16* to) {
   }
   __m512i fours[16];  // [4 g + c]: column c of each lane, rows 4 g .. 4 g + 3
   for (int g = 0; g < 4; ++g) {
-    const __m512i *p = pairs + 4 * g;
+    const __m512i* p = pairs + 4 * g;
     fours[4 * g] = _mm512_unpacklo_epi64(p[0], p[2]);
     fours[4 * g + 1] = _mm512_unpackhi_epi64(p[0], p[2]);
     fours[4 * g + 2] = _mm512_unpacklo_epi64(p[1], p[3]);
@@ -111,8 +111,8 @@ void across(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, BFloa
 // Pair q of the numbers of B is lines 2 q and 2 q + 1 of A, word by word: the first 16 numbers of
 // both go to B's first tile, the others to its second.
 inline void turn(const BFloat16* a, BFloat16* b) {
-  alignas(64) static constexpr uint16_t kLow[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,
-                                                    37, 6, 38, 7,  39, 8,  40, 9,  41, 10, 42,
+  alignas(64) static constexpr uint16_t kLow[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,
+                                                    37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42,
                                                     11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
   const __m512i low = _mm512_load_si512(kLow);
   const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));

@@ -26,8 +26,12 @@ void multiply(const BlockBF16& t) {
   }
 }
 
-BFloat16 rounded(float x) { return to_bfloat16(x); }
-BFloat16 rounded(BFloat16 x) { return x; }
+BFloat16 rounded(float x) {
+  return to_bfloat16(x);
+}
+BFloat16 rounded(BFloat16 x) {
+  return x;
+}
 
 template <class T>
 void pack(const T* src, int64_t line, int64_t step, int64_t lines, int64_t k, Side side,
@@ -62,6 +66,6 @@ void nothing() {}
 }  // namespace
 
 const MicroBF16 kMicroBF16Scalar{multiply,         along<float>, across<float>, along<BFloat16>,
-                                 across<BFloat16>, turn, nothing, nothing};
+                                 across<BFloat16>, turn,         nothing,       nothing};
 
 }  // namespace moxie::kernels

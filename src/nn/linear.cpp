@@ -68,13 +68,13 @@ Tensor Linear::finish(const Tensor& x, Tensor y, const TapContext& context) cons
   return site.run_taps(x, std::move(y), own);
 }
 
-Tensor Linear::train_in_one(const Tensor& x, std::shared_ptr<kernels::PackedRows>& packed,
-                            const TapContext& context) const {
+Tensor Linear::adapted(const Tensor& x, std::shared_ptr<kernels::PackedRows>& packed,
+                       const TapContext& context) const {
   if (!weight.is_frozen() || !weight.frozen().runs_packed(x.rows()) || x.dtype() != DType::kF32 ||
       site.taps.size() != 1) {
     return {};
   }
-  const auto tap = site.taps.front()->trained_low_rank(context);
+  const auto tap = site.taps.front()->low_rank_in(context);
   if (!tap) return {};
   if (packed == nullptr || packed->spare() != tap->a.rows()) {
     packed = std::make_shared<kernels::PackedRows>(x.rows(), x.cols(), tap->a.rows());
@@ -98,10 +98,15 @@ std::vector<Tensor> forward_together(std::initializer_list<const Linear*> linear
                         std::all_of(linears.begin(), linears.end(), [&](const Linear* linear) {
                           return linear->weight.is_frozen() && linear->weight.cols() == x.cols();
                         });
-  if (!is_plain) {
+  // Where products are packed, an adapter's ride along with the weight's also when nothing is
+  // recorded.
+  const bool rides = std::any_of(linears.begin(), linears.end(), [&](const Linear* linear) {
+    return !linear->site.taps.empty() && linear->weight.frozen().runs_packed(x.rows());
+  });
+  if (!is_plain || rides) {
     std::shared_ptr<kernels::PackedRows> packed;  // x, for all that it fits
     for (const Linear* linear : linears) {
-      Tensor y = linear->train_in_one(x, packed, context);
+      Tensor y = linear->adapted(x, packed, context);
       results.push_back(y.defined() ? std::move(y)
                                     : linear->finish(x, linear->weight.apply(x), context));
     }

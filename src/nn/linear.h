@@ -46,10 +46,10 @@ struct Linear {
   Tensor forward(const Tensor& x, const TapContext& context) const;
   // Bias and taps: what follows the product y.
   Tensor finish(const Tensor& x, Tensor y, const TapContext& context) const;
-  // The product and its only tap as one recorded op, where that can be; else undefined. `packed`: x,
-  // packed here if it is not yet.
-  Tensor train_in_one(const Tensor& x, std::shared_ptr<kernels::PackedRows>& packed,
-                      const TapContext& context) const;
+  // The product and its only tap as one recorded op, where that can be; else undefined. `packed`:
+  // x, packed here if it is not yet.
+  Tensor adapted(const Tensor& x, std::shared_ptr<kernels::PackedRows>& packed,
+                 const TapContext& context) const;
   // All that the taps do, where the weight's product with n rows can take it along; else null.
   std::shared_ptr<const quant::LowRankCopy> attached(const TapContext& context, int64_t n) const;
 };

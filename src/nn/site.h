@@ -28,7 +28,7 @@ struct TapContext {
 };
 
 // What adds scaling * (x A^T) B^T and nothing else, A and B as the active tape sees them.
-struct TrainedLowRank {
+struct TapedLowRank {
   Tensor a, b;
   double scaling;
 };
@@ -48,11 +48,9 @@ class Tap {
   virtual Tensor apply(const Tensor& x, Tensor y, const TapContext& context) = 0;
   // For a tap that can be said so, apart from dropout: what runs it, or stores it, may use that.
   virtual std::optional<LowRank> low_rank() const { return {}; }
-  // That it does nothing else in this context, dropout included: then its linear may train with it
-  // in one op (ops/adapted_linear.h).
-  virtual std::optional<TrainedLowRank> trained_low_rank(const TapContext& /*context*/) {
-    return {};
-  }
+  // Where it does nothing else in this context, without dropout: then it and its linear may run as
+  // one op (ops/adapted_linear.h).
+  virtual std::optional<TapedLowRank> low_rank_in(const TapContext& /*context*/) { return {}; }
   // A copy of it, rounded for inference, of what its params hold now; null where there is none.
   virtual std::shared_ptr<const quant::LowRankCopy> rounded_low_rank() { return {}; }
 };

@@ -16,7 +16,7 @@ struct AttentionOptions {
   int64_t window = 0;  // 0: all
   double softcap = 0;  // scores become cap * tanh(score / cap); 0: none
   bool is_causal = true;
-  std::vector<int64_t> offsets;  // [sequences + 1]
+  std::vector<int64_t> offsets;                                // [sequences + 1]
   kernels::Arithmetic arithmetic = kernels::Arithmetic::kF32;  // kernels/attention.h
 };
 

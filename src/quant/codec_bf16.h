@@ -38,7 +38,8 @@ template <class F>
       __m512 high = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(codes, 1)));
       __m512 scales[2] = {d, d};
       if constexpr (F::kMultipliers != Multipliers::kNone) {
-        for (int half = 0; half < 2; ++half) scales[half] = times(d, multiplier_of<F>(src, g, half));
+        for (int half = 0; half < 2; ++half)
+          scales[half] = times(d, multiplier_of<F>(src, g, half));
       }
       low = _mm512_mul_ps(scales[0], low);
       high = _mm512_mul_ps(scales[1], high);

@@ -37,8 +37,9 @@ void decode_part(const void* context, int64_t row, int64_t begin, int64_t end, f
 void decode_part_bf16(const void* context, int64_t row, int64_t begin, int64_t end, BFloat16* out) {
   const auto& w = *static_cast<const Weight*>(context);
   const QuantFormat& format = *w.format().entry;
-  format.decode_bf16(w.bytes().data() + row * row_bytes(format, w.cols()) + row_bytes(format, begin),
-                     out, end - begin);
+  format.decode_bf16(
+      w.bytes().data() + row * row_bytes(format, w.cols()) + row_bytes(format, begin), out,
+      end - begin);
 }
 
 void decode_rounded(const void* context, int64_t row, int64_t begin, int64_t end, float* out) {
@@ -95,11 +96,7 @@ kernels::Arithmetic arithmetic_of(Compute compute) {
 
 Weight::Weight(const Named<QuantFormat>& format, int64_t rows, int64_t cols, const std::byte* bytes,
                std::shared_ptr<const void> owner)
-    : format_(&format),
-      rows_(rows),
-      cols_(cols),
-      bytes_(bytes),
-      owner_(std::move(owner)) {
+    : format_(&format), rows_(rows), cols_(cols), bytes_(bytes), owner_(std::move(owner)) {
   if (cols % format->block != 0) {
     fail(ErrorCode::kInvalidArgument, "weight",
          "{} columns are not a multiple of {}'s block of {}; store this matrix in another format",
@@ -165,7 +162,8 @@ void Weight::matmul(const float* x, int64_t n, float* y, bool accumulate) const 
   }
   std::vector<float> storage;
   x = factor(*this, x, n, cols_, storage);
-  kernels::gemm_nt(n, rows_, cols_, x, rows_of(*this, n), y, accumulate, arithmetic_of(compute_for(n)));
+  kernels::gemm_nt(n, rows_, cols_, x, rows_of(*this, n), y, accumulate,
+                   arithmetic_of(compute_for(n)));
 }
 
 bool Weight::runs_packed(int64_t n) const {
@@ -212,7 +210,8 @@ void Weight::matmul_together(std::span<const Product> products, const float* x, 
 void Weight::matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate) const {
   std::vector<float> storage;
   dy = factor(*this, dy, n, rows_, storage);
-  kernels::gemm_nn(n, cols_, rows_, dy, rows_of(*this, n), dx, accumulate, arithmetic_of(compute_for(n)));
+  kernels::gemm_nn(n, cols_, rows_, dy, rows_of(*this, n), dx, accumulate,
+                   arithmetic_of(compute_for(n)));
 }
 
 void Weight::matmul(const double* x, int64_t n, double* y, bool accumulate) const {

@@ -27,7 +27,7 @@ inline constexpr int64_t kMixedRows = 48;
 
 kernels::Arithmetic arithmetic_of(Compute compute);  // of products that int8 does not take
 
-class LowRankCopy;    // low_rank.h
+class LowRankCopy;  // low_rank.h
 
 class Weight {
  public:
@@ -44,7 +44,7 @@ class Weight {
   std::span<const std::byte> bytes() const;
   void set_compute(Compute compute) { compute_ = compute; }
   Compute compute() const { return compute_; }
-  bool runs_int8(int64_t n) const;   // products with n rows of x
+  bool runs_int8(int64_t n) const;       // products with n rows of x
   Compute compute_for(int64_t n) const;  // the same: never kMixed
 
   // y[n, rows] = x[n, cols] W^T; adds to y instead when `accumulate`. Rows of x do not influence
@@ -59,8 +59,8 @@ class Weight {
     const LowRankCopy* attached = nullptr;  // only where the weight runs_int8(n)
   };
   static void matmul_together(std::span<const Product> products, const float* x, int64_t n);
-  // The same in bf16 of rows that are packed, with thin [rows, x.spare()] beside it: what their spare
-  // numbers add, if not null.
+  // The same in bf16 of rows that are packed, with thin [rows, x.spare()] beside it: what their
+  // spare numbers add, if not null.
   void matmul(const kernels::PackedRows& x, float* y, const float* thin = nullptr,
               bool accumulate = false) const;
   void matmul_transposed(const kernels::PackedRows& dy, float* dx, const float* thin = nullptr,

@@ -23,8 +23,8 @@ struct EvalOptions {
     v("predictions", predictions, "write a line an example here (exact_match)");
     v("format", format, "shape of the data; detected when empty");
     v("dtype", dtype,
-      "what products compute in; auto is int8 on quantised weights and the CPU's fastest "
-      "elsewhere; f32 is exact",
+      "what products compute in; auto is int8 on quantised weights (prompts in bf16 where there "
+      "is AMX) and the CPU's fastest elsewhere; f32 is exact",
       one_of({"auto", "f32", "bf16", "int8", "int16"}));
     v("max_tokens", max_tokens, "longest answer", range(1, 1 << 20));
     v("max_length", max_length, "tokens kept of an example for the loss; 0 keeps all", at_least(0));

@@ -11,12 +11,16 @@ namespace {
 constexpr uint64_t kFloat = sizeof(float);
 constexpr uint64_t kProcessBytes = uint64_t{24} << 20;  // code, stacks, scratch, the report
 
-// Elements that one block keeps a token for its backward: inputs of norms and of projections with
-// an adapter, q, k, v and the output of attention, gate, up and their product.
-uint64_t kept_a_token(const nn::DecoderConfig& c) {
+// Elements that one block keeps a token for its backward: inputs of norms, q, k, v and the output
+// of attention, gate and up; and inputs of projections with an adapter, which are half as large
+// where they are packed (kernels/packed_rows.h), and room for the adapter's numbers, but then the
+// output of attention is there in both ways.
+uint64_t kept_a_token(const nn::DecoderConfig& c, bool is_packed) {
   const int64_t q = c.heads * c.head_dim;
   const int64_t kv = c.kv_heads * c.head_dim;
-  int64_t kept = 4 * c.hidden + 2 * q + 2 * kv + c.heads + 3 * c.ffn;
+  int64_t kept = 2 * c.hidden + 2 * q + 2 * kv + c.heads + 2 * c.ffn;
+  const int64_t inputs = 2 * c.hidden + c.ffn;
+  kept += is_packed ? (inputs + q) / 2 + 4 * kernels::kTileDepth / 2 : inputs;
   if (c.placement == nn::NormPlacement::kSandwich) kept += 2 * c.hidden;
   if (c.qk_norm != nn::QkNorm::kNone) kept += q + kv;
   if (c.fuses_qkv) kept += q + 2 * kv;
@@ -30,15 +34,17 @@ MemoryPlan plan_memory(nn::Decoder& decoder, const nn::ParamList& params,
                        const MemoryInputs& inputs) {
   const nn::DecoderConfig& c = decoder.config();
   MemoryPlan plan;
+  bool is_packed = false;
   for (const nn::Matrix* matrix : decoder.matrices()) {
     if (!matrix->is_frozen()) continue;
     plan.weights += matrix->frozen().bytes().size();
+    is_packed = is_packed || matrix->frozen().runs_packed(inputs.micro_tokens);
   }
   const auto elements = static_cast<uint64_t>(nn::count_elements(params));
   plan.training = elements * kFloat * static_cast<uint64_t>(2 + inputs.state_tensors);
   const auto n = static_cast<uint64_t>(inputs.micro_tokens);
   const auto layers = static_cast<uint64_t>(c.layers.size());
-  const uint64_t block = kept_a_token(c) * kFloat * n;
+  const uint64_t block = kept_a_token(c, is_packed) * kFloat * n;
   plan.activations = inputs.recomputes
                          ? block + layers * n * static_cast<uint64_t>(c.hidden) * kFloat
                          : layers * block;

@@ -21,7 +21,9 @@ void set_compute(nn::Decoder& decoder, const std::string& dtype, Purpose purpose
   const bool mixes = is_auto_int8 && amx_is_active();
   for (nn::Matrix* matrix : decoder.matrices()) {
     const bool has_int8 = matrix->is_frozen() && matrix->frozen().format()->int8 != nullptr;
-    matrix->set_compute(!uses_int8 || !has_int8 ? plain : mixes ? quant::Compute::kMixed : quant::Compute::kInt8);
+    matrix->set_compute(!uses_int8 || !has_int8 ? plain
+                        : mixes                 ? quant::Compute::kMixed
+                                                : quant::Compute::kInt8);
   }
 }
 

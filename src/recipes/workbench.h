@@ -23,7 +23,8 @@ enum class Purpose { kTraining, kInference };
 // (quant/int8.h), and as auto where it is not; gradients pass through such a matrix in int16 where
 // the CPU is faster with it, else exactly. auto: int8 for inference (where there is AMX, for few
 // rows: many are multiplied in bf16), and for training where the CPU does not multiply bf16 faster;
-// other formats take bf16 where it does, else int16 where that is faster, else f32. `adapter`: a PEFT folder, or "".
+// other formats take bf16 where it does, else int16 where that is faster, else f32. `adapter`: a
+// PEFT folder, or "".
 Workbench open_workbench(const std::string& model, const std::string& adapter,
                          const std::string& dtype, Purpose purpose = Purpose::kInference);
 void set_compute(nn::Decoder& decoder, const std::string& dtype, Purpose purpose);

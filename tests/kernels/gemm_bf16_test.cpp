@@ -21,15 +21,17 @@ std::vector<float> normals(int64_t count, uint64_t seed) {
   return out;
 }
 
-double rounded(float x) { return to_float(to_bfloat16(x)); }
+double rounded(float x) {
+  return to_float(to_bfloat16(x));
+}
 
 struct Size {
   int64_t m, n, k;
 };
 
 // Bands, tiles and blocks with and without remainders; the last needs more than one piece of A.
-const Size kSizes[] = {{5, 1, 1},    {6, 16, 2},     {7, 17, 33},   {17, 33, 32},
-                       {32, 32, 64}, {33, 64, 577},  {64, 5, 800},  {97, 130, 101},
+const Size kSizes[] = {{5, 1, 1},     {6, 16, 2},    {7, 17, 33},    {17, 33, 32},
+                       {32, 32, 64},  {33, 64, 577}, {64, 5, 800},   {97, 130, 101},
                        {30, 700, 24}, {50, 30, 1},   {20, 3, 270000}};
 
 enum class Kind { kNN, kNT, kTN };

@@ -100,8 +100,7 @@ TEST(PackedRows, TheirTransposeTimesThemIsSummedOverRows) {
       for (int64_t p = 0; p < s.k; ++p) {
         double want = 0, size = 1;
         for (int64_t i = 0; i < s.m; ++i) {
-          const double x =
-              2 * rounded(h[size_t(i * s.r + q)]) * rounded(a[size_t(i * s.k + p)]);
+          const double x = 2 * rounded(h[size_t(i * s.r + q)]) * rounded(a[size_t(i * s.k + p)]);
           want += x;
           size += std::fabs(x);
         }

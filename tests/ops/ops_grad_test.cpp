@@ -167,7 +167,8 @@ TEST(Tape, RecomputeGivesTheSameGradients) {
   EXPECT_EQ(0, std::memcmp(kept.raw(), redone.raw(), kept.bytes()));
 }
 
-// Packed, the weight's product and the LoRA's are those of the two ops in bf16, and so are gradients.
+// Packed, the weight's product and the LoRA's are those of the two ops in bf16, and so are
+// gradients.
 TEST(Ops, AdaptedLinearPackedIsLinearAndLora) {
   if (!bf16_is_native()) GTEST_SKIP() << "this CPU has no bf16 products";
   Rng rng(3);

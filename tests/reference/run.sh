@@ -32,6 +32,7 @@ if [ "$(cat "$venv/.requirements" 2>/dev/null || true)" != "$stamp" ]; then
   say "== making the reference environment in $venv (some gigabytes; llama.cpp is built from source)"
   mkdir -p "$(dirname "$venv")"
   [ -x "$venv/bin/python" ] || python3 -m venv "$venv" || unavailable "python3 -m venv failed (python3-venv installed?)"
+  . "$root/tools/llama_compiler.sh"
   CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
     -r "$here/requirements.txt" >&2 || unavailable "pip could not install tests/reference/requirements.txt"
   "$venv/bin/python" -c 'import torch, transformers, peft, trl, gguf, llama_cpp' ||

@@ -31,8 +31,8 @@ struct GenerateOptions {
     v("stop", stop, "texts that end the answer");
     sampling.visit(v);
     v("dtype", dtype,
-      "what products compute in; auto is int8 on quantised weights and the CPU's fastest "
-      "elsewhere; f32 is exact",
+      "what products compute in; auto is int8 on quantised weights (prompts in bf16 where there "
+      "is AMX) and the CPU's fastest elsewhere; f32 is exact",
       one_of({"auto", "f32", "bf16", "int8", "int16"}));
   }
 };

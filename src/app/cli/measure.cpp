@@ -104,7 +104,10 @@ MachineLimits measure_limits() {
   limits.fma_gflops = fma_gflops();
   limits.f32_gflops = std::max(own_gflops(operands, kernels::Arithmetic::kF32),
                                packed_gflops(operands, Type::kF32));
-  if (bf16_is_native()) limits.bf16_gflops = packed_gflops(operands, Type::kBF16);
+  if (bf16_is_native()) {
+    limits.bf16_gflops = std::max(own_gflops(operands, kernels::Arithmetic::kBF16),
+                                  packed_gflops(operands, Type::kBF16));
+  }
   if (kernels::int16_is_faster())
     limits.int16_gflops = own_gflops(operands, kernels::Arithmetic::kInt16);
   limits.gigabytes = read_gigabytes();

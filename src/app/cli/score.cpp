@@ -28,8 +28,8 @@ struct ScoreOptions {
     v("format", format, "shape of the data; detected when empty");
     v("logits", logits, "write the logits, f32 [tokens, vocab], to this safetensors file");
     v("dtype", dtype,
-      "what products compute in; auto is int8 on quantised weights and the CPU's fastest "
-      "elsewhere; f32 is exact",
+      "what products compute in; auto is int8 on quantised weights (prompts in bf16 where there "
+      "is AMX) and the CPU's fastest elsewhere; f32 is exact",
       one_of({"auto", "f32", "bf16", "int8", "int16"}));
   }
 };
