@@ -20,7 +20,10 @@ struct Attributes {
 
 Tensor forward(Call& call, std::span<const Tensor> in) {
   const Tensor &x = in[0], &a = in[1], &b = in[2];
-  const auto& [weight, scaling, packed] = attributes_of<Attributes>(call);
+  const auto& attributes = attributes_of<Attributes>(call);
+  const quant::Weight& weight = attributes.weight;
+  const double scaling = attributes.scaling;
+  const auto& packed = attributes.packed;
   check_low_rank("adapted_linear", x, x.rows(), weight.rows(), {a, b, scaling});
   Tensor z = Tensor::empty({x.rows(), weight.rows()}, x.dtype());
   Tensor h;
@@ -44,7 +47,10 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
 
 std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   const Tensor &h = call.saved[1], &a = call.saved[2], &b = call.saved[3];
-  const auto& [weight, scaling, packed] = attributes_of<Attributes>(call);
+  const auto& attributes = attributes_of<Attributes>(call);
+  const quant::Weight& weight = attributes.weight;
+  const double scaling = attributes.scaling;
+  const auto& packed = attributes.packed;
   const int64_t n = dz.rows();
   const int64_t r = a.rows();
   Tensor dx;
@@ -75,7 +81,10 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
 }
 
 std::vector<Tensor> backward(Call& call, const Tensor& dz) {
-  const auto& [weight, scaling, packed] = attributes_of<Attributes>(call);
+  const auto& attributes = attributes_of<Attributes>(call);
+  const quant::Weight& weight = attributes.weight;
+  const double scaling = attributes.scaling;
+  const auto& packed = attributes.packed;
   if (packed != nullptr) return backward_packed(call, dz);
   const Tensor &x = call.saved[0], &h = call.saved[1], &a = call.saved[2], &b = call.saved[3];
   LowRankGradients found = low_rank_gradients(x, h, {a, b, scaling}, dz,

@@ -159,7 +159,7 @@ TEST_F(TrainingCurve, ProductsInInt16AndBF16FollowTheExactOnes) {
     const auto exact = golden["losses"].get<std::vector<double>>();
     for (const auto& [dtype, tolerance] : tolerances) {
       const fs::path out = out_ / (what + dtype);
-      run_golden(golden, out, [&](TuneOptions& options) { options.dtype = dtype; });
+      run_golden(golden, out, [name = dtype](TuneOptions& options) { options.dtype = name; });
       const auto losses = losses_of(out);
       ASSERT_EQ(losses.size(), exact.size());
       EXPECT_NE(losses, exact);
