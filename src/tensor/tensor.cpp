@@ -1,7 +1,5 @@
 #include "tensor/tensor.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -31,10 +29,7 @@ class Arena {
     }
     // Idle blocks of other sizes must not pile up: past a quarter of what is live they go back.
     if (idle_ > live_ / 4 + kIdleFloor) release_idle();
-    void* block = std::aligned_alloc(size >= kHugePage ? kHugePage : kAlignment, size);
-    // Large blocks in large pages: walking a matrix down its rows then misses the TLB less.
-    if (block != nullptr && size >= kHugePage)
-      ::madvise(block, size / kHugePage * kHugePage, MADV_HUGEPAGE);
+    void* block = std::aligned_alloc(kAlignment, size);
     if (block == nullptr) {
       live_ -= size;
       fail(ErrorCode::kIo, "memory", "cannot get {} bytes; {} are in use", size, live_.load());
@@ -56,7 +51,6 @@ class Arena {
 
  private:
   static constexpr size_t kAlignment = 64;
-  static constexpr size_t kHugePage = size_t{2} << 20;
   static constexpr size_t kIdleFloor = size_t{16} << 20;
 
   static size_t rounded(size_t bytes) {
