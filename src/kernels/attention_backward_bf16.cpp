@@ -13,7 +13,6 @@ namespace moxie::kernels {
 namespace {
 
 constexpr int64_t kBand = kBandLines;
-constexpr int64_t kTileNumbers = 2 * kTileSize;  // of a band at 32 k's
 constexpr int64_t kQueryTile = kGradientQueries;
 constexpr int64_t kQueryBands = kQueryTile / kBand;
 constexpr int64_t kKeyBands = 4;
@@ -73,11 +72,11 @@ void pack(const float* src, int64_t ld, int64_t rows, int64_t d, float factor, S
       step = d;
     }
     if (along != nullptr) {
-      kernel.along(from, step, lines, d, side, along + band * depth * kTileNumbers);
+      kernel.along(from, step, lines, d, side, along + band * depth * kTilePair);
     }
     for (int64_t c = 0; down != nullptr && c < depth; ++c) {
       kernel.across(from + c * kBand, step, std::min(kBand, d - c * kBand), lines, Side::kB,
-                    down + (c * bands + band) * kTileNumbers);
+                    down + (c * bands + band) * kTilePair);
     }
   }
 }
@@ -112,8 +111,8 @@ KeyRange query_gradients(const Pass& pass, const Queries& queries, int64_t band,
   const int64_t to = round_up(seen.end, kBand);
   for (int64_t j = from; j < to; j += kBand) {
     const auto cols = static_cast<int>(std::min(kBand, count - j));
-    const int64_t a = band * depth * kTileNumbers;
-    const int64_t b = j / kBand * depth * kTileNumbers;
+    const int64_t a = band * depth * kTilePair;
+    const int64_t b = j / kBand * depth * kTilePair;
     kernel.multiply({static_cast<int>(rows), cols, depth, queries.q + a, keys.k + b, w.p + j,
                      kKeyTile, 1, false});
     kernel.multiply({static_cast<int>(rows), cols, depth, queries.dout + a, keys.v + b, w.ds + j,
@@ -131,11 +130,10 @@ KeyRange query_gradients(const Pass& pass, const Queries& queries, int64_t band,
                                         w.ds + r * kKeyTile + own.begin, own.end - own.begin);
   }
   kernel.along(w.ds + from, kKeyTile, rows, to - from, Side::kA, w.ds_along);
-  add_product(rows, d, (to - from) / kTileDepth, w.ds_along,
-              keys.k_down + from / kBand * kTileNumbers, key_bands * kTileNumbers,
-              pass.dq + i * pass.stride + queries.head * d, pass.stride);
+  add_product(rows, d, (to - from) / kTileDepth, w.ds_along, keys.k_down + from / kBand * kTilePair,
+              key_bands * kTilePair, pass.dq + i * pass.stride + queries.head * d, pass.stride);
   for (int64_t j = from; j < to; j += kBand) {
-    const int64_t at = (j / kBand * kQueryBands + band) * kTileNumbers;
+    const int64_t at = (j / kBand * kQueryBands + band) * kTilePair;
     kernel.across(w.p + j, kKeyTile, kBand, rows, Side::kA, w.p_across + at);
     kernel.across(w.ds + j, kKeyTile, kBand, rows, Side::kA, w.ds_across + at);
   }
@@ -157,12 +155,12 @@ void run_tile(const Pass& pass, const Queries& queries, const Keys& keys, const 
       last[j] = band + 1;
     }
   }
-  const int64_t size = queries.bands() * kTileNumbers;
+  const int64_t size = queries.bands() * kTilePair;
   for (int64_t j = 0; j * kBand < count; ++j) {
     if (first[j] >= last[j]) continue;
     const int64_t rows = std::min(kBand, count - j * kBand);
-    const int64_t a = (j * kQueryBands + first[j]) * kTileNumbers;
-    const int64_t b = first[j] * kTileNumbers;
+    const int64_t a = (j * kQueryBands + first[j]) * kTilePair;
+    const int64_t b = first[j] * kTilePair;
     const int64_t tiles = last[j] - first[j];
     add_product(rows, d, tiles, w.p_across + a, queries.dout_down + b, size, dv + j * kBand * d, d);
     add_product(rows, d, tiles, w.ds_across + a, queries.q_down + b, size, dk + j * kBand * d, d);
@@ -178,18 +176,18 @@ void gradients_bf16(const Pass& pass, const Unit& unit) {
   const int64_t depth = ceil_div(d, kTileDepth);
   const int64_t group = shape.heads / shape.kv_heads;
   const int64_t tiles = ceil_div(unit.end - unit.begin, kQueryTile);
-  const int64_t queries_size = kQueryBands * depth * kTileNumbers;
-  const int64_t keys_size = kKeyBands * depth * kTileNumbers;
-  const int64_t weights_size = kKeyBands * kQueryBands * kTileNumbers;
+  const int64_t queries_size = kQueryBands * depth * kTilePair;
+  const int64_t keys_size = kKeyBands * depth * kTilePair;
+  const int64_t weights_size = kKeyBands * kQueryBands * kTilePair;
   Memory memory((group * tiles * 4 * queries_size + 3 * keys_size + 2 * weights_size +
-                 kKeyBands * kTileNumbers) /
+                 kKeyBands * kTilePair) /
                     2 +
                 2 * kBand * kKeyTile + kBand * d);
   float* scaled = memory.floats(kBand * d);
   Weights weights{};
   weights.p = memory.floats(kBand * kKeyTile);
   weights.ds = memory.floats(kBand * kKeyTile);
-  weights.ds_along = memory.numbers(kKeyBands * kTileNumbers);
+  weights.ds_along = memory.numbers(kKeyBands * kTilePair);
   weights.p_across = memory.numbers(weights_size);
   weights.ds_across = memory.numbers(weights_size);
   Keys keys{};

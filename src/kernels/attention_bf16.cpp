@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "kernels/attention_softmax.h"
@@ -15,9 +16,8 @@ namespace moxie::kernels {
 namespace {
 
 constexpr int64_t kBand = kBandLines;
-constexpr int64_t kTileNumbers = 2 * kTileSize;  // of a band at 32 k's
-constexpr int64_t kQueries = 3 * kBand;          // of a head that a unit takes
-constexpr int64_t kKeyTile = 8 * kBand;          // scores of a band: 32 KiB
+constexpr int64_t kQueries = 3 * kBand;  // of a head that a unit takes
+constexpr int64_t kKeyTile = 8 * kBand;  // scores of a band: 32 KiB
 
 // The key heads of a sequence in bands of B: of 32 keys along d for the scores, and of 32 columns
 // of values along the keys.
@@ -29,14 +29,14 @@ struct PackedKeys {
 
   int64_t bands() const { return ceil_div(seen.end - seen.begin, kBand); }
   int64_t depth() const { return ceil_div(d, kTileDepth); }
-  int64_t head_size() const { return 2 * bands() * depth() * kTileNumbers; }
+  int64_t head_size() const { return 2 * bands() * depth() * kTilePair; }
   BFloat16* keys(int64_t kv_head, int64_t band) const {
-    return memory + kv_head * head_size() + band * depth() * kTileNumbers;
+    return memory + kv_head * head_size() + band * depth() * kTilePair;
   }
   // The band of columns 32 `column` on, from the keys of `band` on.
   BFloat16* values(int64_t kv_head, int64_t column, int64_t band) const {
     return memory + kv_head * head_size() +
-           (bands() * depth() + column * bands() + band) * kTileNumbers;
+           (bands() * depth() + column * bands() + band) * kTilePair;
   }
 };
 
@@ -140,7 +140,7 @@ void run_unit(const AttentionShape<float>& shape, const Unit& unit, const float*
   const AttentionSequence<float>& s = *keys.sequence;
   const int64_t group = shape.heads / shape.kv_heads;
   const int64_t count = group * ceil_div(unit.count, kBand);
-  const int64_t packed_size = keys.depth() * kTileNumbers;
+  const int64_t packed_size = keys.depth() * kTilePair;
   const int64_t floats =
       kBand * kKeyTile * 3 / 2 + kBand * d + count * (2 * kBand + packed_size / 2);
   float* free = scratch(Scratch::kTiles, static_cast<size_t>(floats));

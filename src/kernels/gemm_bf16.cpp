@@ -28,8 +28,7 @@ constexpr int64_t kMostNumbers = 4 * 1024 * 1024;  // of A at a time: 8 MiB
 constexpr int64_t kGrainNumbers = 16 * 1024;
 constexpr int64_t kPackCost = 192;  // of a column of B, in rows of A that are multiplied meanwhile
 constexpr int64_t kManyBands = 8;   // from which threads share rows: 256
-constexpr int64_t kManyColumns = 128;         // and columns, for packing to be worth sharing
-constexpr int64_t kTilePair = 2 * kTileSize;  // of a band at 32 k's
+constexpr int64_t kManyColumns = 128;  // and columns, for packing to be worth sharing
 
 // A product of packed rows: t says all but A. k0 is where the rows of B begin that A's columns
 // meet.

@@ -17,6 +17,7 @@ inline constexpr int64_t kLines = 16;  // of a tile
 inline constexpr int64_t kTileDepth = 32;
 inline constexpr int64_t kTileSize = kLines * kTileDepth;
 inline constexpr int64_t kBandLines = 2 * kLines;
+inline constexpr int64_t kTilePair = 2 * kTileSize;  // of a band at 32 k's
 
 // c[i, j] (+)= alpha sum_k a[i, k] b[k, j] for i < rows <= 32 and j < cols <= 32.
 struct BlockBF16 {

@@ -30,7 +30,6 @@ class PackedRows {
   int64_t spare_tiles() const { return (spare_ + kTileDepth - 1) / kTileDepth; }
   // The tiles of 32 rows along the columns; the spare ones follow.
   BFloat16* band(int64_t index) const;
-  const Tensor& memory() const { return memory_; }
 
  private:
   int64_t rows_ = 0, cols_ = 0, spare_ = 0;

@@ -173,12 +173,12 @@ bool Weight::runs_packed(int64_t n) const {
 
 void Weight::matmul(const kernels::PackedRows& x, float* y, const float* thin,
                     bool accumulate) const {
-  kernels::multiply_nt(x, rows_, rows_of(*this, kMixedRows + 1), thin, y, accumulate);
+  kernels::multiply_nt(x, rows_, rows_of(*this, x.rows()), thin, y, accumulate);
 }
 
 void Weight::matmul_transposed(const kernels::PackedRows& dy, float* dx, const float* thin,
                                bool accumulate) const {
-  kernels::multiply_nn(dy, cols_, rows_of(*this, kMixedRows + 1), thin, dx, accumulate);
+  kernels::multiply_nn(dy, cols_, rows_of(*this, dy.rows()), thin, dx, accumulate);
 }
 
 void Weight::matmul_together(std::span<const Product> products, const float* x, int64_t n) {
