@@ -6,46 +6,19 @@
 #include <vector>
 
 #include "base/cpu.h"
-#include "base/rng.h"
 #include "base/threads.h"
 #include "kernels/gemm.h"
 #include "kernels/micro16.h"
+#include "kernels/products.h"
+#include "normals.h"
 
 namespace moxie::kernels {
 namespace {
-
-std::vector<float> normals(int64_t count, uint64_t seed) {
-  Rng rng(seed);
-  std::vector<float> out(static_cast<size_t>(count));
-  for (float& x : out) x = static_cast<float>(rng.normal());
-  return out;
-}
-
-struct Size {
-  int64_t m, n, k;
-};
 
 // Tiles, panels and blocks with and without remainders; the last needs more than one piece of A.
 const Size kSizes[] = {{5, 1, 1},   {6, 16, 2},     {7, 17, 33},    {5, 16, 8},     {13, 100, 9},
                        {16, 8, 64}, {33, 64, 385},  {64, 5, 800},   {97, 130, 101}, {30, 700, 24},
                        {50, 30, 1}, {20, 33, 1001}, {20, 3, 131072}};
-
-enum class Kind { kNN, kNT, kTN };
-
-void product(Kind kind, const Size& s, const float* a, const float* b, float* c, bool accumulate,
-             float alpha) {
-  constexpr auto arithmetic = Arithmetic::kInt16;
-  if (kind == Kind::kNN) gemm_nn(s.m, s.n, s.k, a, b, c, accumulate, alpha, arithmetic);
-  if (kind == Kind::kNT) gemm_nt(s.m, s.n, s.k, a, b, c, accumulate, alpha, arithmetic);
-  if (kind == Kind::kTN) gemm_tn(s.m, s.n, s.k, a, b, c, accumulate, alpha, arithmetic);
-}
-
-float element_a(Kind kind, const Size& s, const std::vector<float>& a, int64_t i, int64_t p) {
-  return a[static_cast<size_t>(kind == Kind::kTN ? p * s.m + i : i * s.k + p)];
-}
-float element_b(Kind kind, const Size& s, const std::vector<float>& b, int64_t p, int64_t j) {
-  return b[static_cast<size_t>(kind == Kind::kNT ? j * s.k + p : p * s.n + j)];
-}
 
 class Gemm16 : public testing::TestWithParam<Kind> {};
 
@@ -59,7 +32,7 @@ TEST_P(Gemm16, IsOffByNoMoreThanTheRoundingOfItsFactors) {
     for (const float x : b) most_b = std::max(most_b, std::fabs(x));
     for (const bool accumulate : {false, true}) {
       auto c = start;
-      product(GetParam(), s, a.data(), b.data(), c.data(), accumulate, 0.5f);
+      product(GetParam(), Arithmetic::kInt16, s, a.data(), b.data(), c.data(), accumulate, 0.5f);
       double squares = 0, wanted = 0;
       for (int64_t i = 0; i < s.m; ++i) {
         for (int64_t j = 0; j < s.n; ++j) {
@@ -67,8 +40,8 @@ TEST_P(Gemm16, IsOffByNoMoreThanTheRoundingOfItsFactors) {
           double want = accumulate ? start[at] : 0.0;
           double bound = 1e-6;
           for (int64_t p = 0; p < s.k; ++p) {
-            const double x = element_a(GetParam(), s, a, i, p);
-            const double y = element_b(GetParam(), s, b, p, j);
+            const double x = a[at_a(GetParam(), s, i, p)];
+            const double y = b[at_b(GetParam(), s, p, j)];
             want += 0.5 * x * y;
             bound += 0.5 * ((std::fabs(x) + 1e-3) * most_b + (std::fabs(y) + 1e-3) * most_a) / 4094;
           }
@@ -92,7 +65,7 @@ TEST_P(Gemm16, BitsDoNotDependOnThreads) {
     for (const int threads : {1, 2, 3}) {
       set_thread_count(threads);
       std::vector<float> c(first.size());
-      product(GetParam(), s, a.data(), b.data(), c.data(), false, 1.0f);
+      product(GetParam(), Arithmetic::kInt16, s, a.data(), b.data(), c.data(), false, 1.0f);
       if (threads == 1) first = c;
       EXPECT_EQ(std::memcmp(c.data(), first.data(), c.size() * 4), 0);
     }
@@ -105,12 +78,10 @@ TEST_P(Gemm16, NumbersOutOfRangeSpoilTheirOwnRowsAndColumnsOnly) {
   auto a = normals(s.m * s.k, 6);
   auto b = normals(s.n * s.k, 7);
   std::vector<float> whole(static_cast<size_t>(s.m * s.n)), c(whole);
-  product(GetParam(), s, a.data(), b.data(), whole.data(), false, 1.0f);
-  const auto at_a = static_cast<size_t>(GetParam() == Kind::kTN ? 450 * s.m + 2 : 2 * s.k + 450);
-  const auto at_b = static_cast<size_t>(GetParam() == Kind::kNT ? 20 * s.k + 3 : 3 * s.n + 20);
-  a[at_a] = std::numeric_limits<float>::infinity();
-  b[at_b] = std::numeric_limits<float>::quiet_NaN();
-  product(GetParam(), s, a.data(), b.data(), c.data(), false, 1.0f);
+  product(GetParam(), Arithmetic::kInt16, s, a.data(), b.data(), whole.data(), false, 1.0f);
+  a[at_a(GetParam(), s, 2, 450)] = std::numeric_limits<float>::infinity();
+  b[at_b(GetParam(), s, 3, 20)] = std::numeric_limits<float>::quiet_NaN();
+  product(GetParam(), Arithmetic::kInt16, s, a.data(), b.data(), c.data(), false, 1.0f);
   for (int64_t i = 0; i < s.m; ++i) {
     for (int64_t j = 0; j < s.n; ++j) {
       const auto at = static_cast<size_t>(i * s.n + j);
@@ -125,23 +96,11 @@ TEST_P(Gemm16, NumbersOutOfRangeSpoilTheirOwnRowsAndColumnsOnly) {
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Gemm16, testing::Values(Kind::kNN, Kind::kNT, Kind::kTN));
 
-struct Rows {
-  const std::vector<float>* values;
-  int64_t cols;
-};
-
-void copy_row(const void* context, int64_t row, int64_t begin, int64_t end, float* out) {
-  const auto& rows = *static_cast<const Rows*>(context);
-  ASSERT_EQ(begin % 256, 0);
-  std::copy(rows.values->begin() + row * rows.cols + begin,
-            rows.values->begin() + row * rows.cols + end, out);
-}
-
 TEST(Gemm16Decoded, EqualsTheDenseProduct) {
   const int64_t out = 70, in = 512;  // blocks of k are 256 deep either way
   const auto w = normals(out * in, 8);
   const Rows rows{&w, in};
-  const RowDecoder decoder{&rows, copy_row, 256};
+  const RowDecoder decoder{&rows, copy_row<256>, 256};
   for (const int64_t m : {5, 37}) {
     const auto x = normals(m * in, 9);
     std::vector<float> y(static_cast<size_t>(m * out), 1.0f), want(y);

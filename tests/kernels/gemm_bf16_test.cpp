@@ -6,53 +6,25 @@
 #include <vector>
 
 #include "base/cpu.h"
-#include "base/rng.h"
 #include "base/threads.h"
 #include "kernels/gemm.h"
 #include "kernels/micro_bf16.h"
+#include "kernels/products.h"
+#include "normals.h"
 
 namespace moxie::kernels {
 namespace {
 
-std::vector<float> normals(int64_t count, uint64_t seed) {
-  Rng rng(seed);
-  std::vector<float> out(static_cast<size_t>(count));
-  for (float& x : out) x = static_cast<float>(rng.normal());
-  return out;
-}
-
 double rounded(float x) {
   return to_float(to_bfloat16(x));
 }
-
-struct Size {
-  int64_t m, n, k;
-};
 
 // Bands, tiles and blocks with and without remainders; the last needs more than one piece of A.
 const Size kSizes[] = {{5, 1, 1},     {6, 16, 2},    {7, 17, 33},    {17, 33, 32},
                        {32, 32, 64},  {33, 64, 577}, {64, 5, 800},   {97, 130, 101},
                        {30, 700, 24}, {50, 30, 1},   {20, 3, 270000}};
 
-enum class Kind { kNN, kNT, kTN };
-
-void product(Kind kind, const Size& s, const float* a, const float* b, float* c, bool accumulate,
-             float alpha) {
-  constexpr auto arithmetic = Arithmetic::kBF16;
-  if (kind == Kind::kNN) gemm_nn(s.m, s.n, s.k, a, b, c, accumulate, alpha, arithmetic);
-  if (kind == Kind::kNT) gemm_nt(s.m, s.n, s.k, a, b, c, accumulate, alpha, arithmetic);
-  if (kind == Kind::kTN) gemm_tn(s.m, s.n, s.k, a, b, c, accumulate, alpha, arithmetic);
-}
-
-class GemmBF16 : public testing::TestWithParam<Kind> {
- protected:
-  static size_t at_a(const Size& s, int64_t i, int64_t p) {
-    return static_cast<size_t>(GetParam() == Kind::kTN ? p * s.m + i : i * s.k + p);
-  }
-  static size_t at_b(const Size& s, int64_t p, int64_t j) {
-    return static_cast<size_t>(GetParam() == Kind::kNT ? j * s.k + p : p * s.n + j);
-  }
-};
+class GemmBF16 : public testing::TestWithParam<Kind> {};
 
 TEST_P(GemmBF16, IsTheProductOfTheRoundedFactors) {
   for (const Size& s : kSizes) {
@@ -62,14 +34,15 @@ TEST_P(GemmBF16, IsTheProductOfTheRoundedFactors) {
     for (const bool accumulate : {false, true}) {
       for (const float alpha : {1.0f, 0.5f}) {
         auto c = start;
-        product(GetParam(), s, a.data(), b.data(), c.data(), accumulate, alpha);
+        product(GetParam(), Arithmetic::kBF16, s, a.data(), b.data(), c.data(), accumulate, alpha);
         for (int64_t i = 0; i < s.m; ++i) {
           for (int64_t j = 0; j < s.n; ++j) {
             const auto at = static_cast<size_t>(i * s.n + j);
             double want = accumulate ? start[at] : 0.0;
             double size = std::fabs(want);
             for (int64_t p = 0; p < s.k; ++p) {
-              const double x = alpha * rounded(a[at_a(s, i, p)]) * rounded(b[at_b(s, p, j)]);
+              const double x = alpha * rounded(a[at_a(GetParam(), s, i, p)]) *
+                               rounded(b[at_b(GetParam(), s, p, j)]);
               want += x;
               size += std::fabs(x);
             }
@@ -91,14 +64,15 @@ TEST_P(GemmBF16, BitsDoNotDependOnThreadsOrOtherRows) {
     for (const int threads : {1, 2, 3}) {
       set_thread_count(threads);
       std::vector<float> c(first.size());
-      product(GetParam(), s, a.data(), b.data(), c.data(), false, 1.0f);
+      product(GetParam(), Arithmetic::kBF16, s, a.data(), b.data(), c.data(), false, 1.0f);
       if (threads == 1) first = c;
       EXPECT_EQ(std::memcmp(c.data(), first.data(), c.size() * 4), 0);
     }
     if (GetParam() == Kind::kTN) continue;
     const int64_t some = std::min<int64_t>(s.m, 5);
     std::vector<float> c(static_cast<size_t>(some * s.n));
-    product(GetParam(), {some, s.n, s.k}, a.data(), b.data(), c.data(), false, 1.0f);
+    product(GetParam(), Arithmetic::kBF16, {some, s.n, s.k}, a.data(), b.data(), c.data(), false,
+            1.0f);
     EXPECT_EQ(std::memcmp(c.data(), first.data(), c.size() * 4), 0);
   }
   set_thread_count(before);
@@ -109,10 +83,10 @@ TEST_P(GemmBF16, NumbersOutOfRangeSpoilTheirOwnRowsAndColumnsOnly) {
   auto a = normals(s.m * s.k, 6);
   auto b = normals(s.n * s.k, 7);
   std::vector<float> whole(static_cast<size_t>(s.m * s.n)), c(whole);
-  product(GetParam(), s, a.data(), b.data(), whole.data(), false, 1.0f);
-  a[at_a(s, 2, 450)] = std::numeric_limits<float>::quiet_NaN();
-  b[at_b(s, 3, 20)] = std::numeric_limits<float>::quiet_NaN();
-  product(GetParam(), s, a.data(), b.data(), c.data(), false, 1.0f);
+  product(GetParam(), Arithmetic::kBF16, s, a.data(), b.data(), whole.data(), false, 1.0f);
+  a[at_a(GetParam(), s, 2, 450)] = std::numeric_limits<float>::quiet_NaN();
+  b[at_b(GetParam(), s, 3, 20)] = std::numeric_limits<float>::quiet_NaN();
+  product(GetParam(), Arithmetic::kBF16, s, a.data(), b.data(), c.data(), false, 1.0f);
   for (int64_t i = 0; i < s.m; ++i) {
     for (int64_t j = 0; j < s.n; ++j) {
       const auto at = static_cast<size_t>(i * s.n + j);
@@ -127,26 +101,14 @@ TEST_P(GemmBF16, NumbersOutOfRangeSpoilTheirOwnRowsAndColumnsOnly) {
 
 INSTANTIATE_TEST_SUITE_P(Kinds, GemmBF16, testing::Values(Kind::kNN, Kind::kNT, Kind::kTN));
 
-struct Rows {
-  const std::vector<float>* values;
-  int64_t cols;
-};
-
-void copy_row(const void* context, int64_t row, int64_t begin, int64_t end, float* out) {
-  const auto& rows = *static_cast<const Rows*>(context);
-  ASSERT_EQ(begin % 32, 0);
-  std::copy(rows.values->begin() + row * rows.cols + begin,
-            rows.values->begin() + row * rows.cols + end, out);
-}
-
 TEST(GemmBF16Decoded, EqualsTheDenseProduct) {
   const int64_t out = 70, in = 1152;
   const auto w = normals(out * in, 8);
   const Rows rows{&w, in};
   std::vector<BFloat16> bf16;
   for (const float x : w) bf16.push_back(to_bfloat16(x));
-  const RowDecoder decoded{&rows, copy_row, 32};
-  const RowDecoder plain{&rows, copy_row, 1, bf16.data(), DType::kBF16};
+  const RowDecoder decoded{&rows, copy_row<32>, 32};
+  const RowDecoder plain{&rows, copy_row<32>, 1, bf16.data(), DType::kBF16};
   for (const RowDecoder& decoder : {decoded, plain}) {
     for (const int64_t m : {5, 37}) {
       const auto x = normals(m * in, 9);

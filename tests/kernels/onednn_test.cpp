@@ -6,18 +6,11 @@
 #include <vector>
 
 #include "base/cpu.h"
-#include "base/rng.h"
+#include "normals.h"
 #include "tensor/dtype.h"
 
 namespace moxie::kernels {
 namespace {
-
-std::vector<float> normals(int64_t count, uint64_t seed) {
-  Rng rng(seed);
-  std::vector<float> out(static_cast<size_t>(count));
-  for (float& x : out) x = static_cast<float>(rng.normal());
-  return out;
-}
 
 struct Dense {
   const std::vector<float>* values;

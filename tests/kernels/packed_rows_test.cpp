@@ -5,42 +5,25 @@
 #include <cmath>
 #include <vector>
 
-#include "base/rng.h"
 #include "base/threads.h"
+#include "kernels/products.h"
+#include "normals.h"
 
 namespace moxie::kernels {
 namespace {
-
-std::vector<float> normals(int64_t count, uint64_t seed) {
-  Rng rng(seed);
-  std::vector<float> out(static_cast<size_t>(count));
-  for (float& x : out) x = static_cast<float>(rng.normal());
-  return out;
-}
 
 double rounded(float x) {
   return to_float(to_bfloat16(x));
 }
 
-struct Rows {
-  const std::vector<float>* values;
-  int64_t cols;
-};
-
-void copy_row(const void* context, int64_t row, int64_t begin, int64_t end, float* out) {
-  const auto& rows = *static_cast<const Rows*>(context);
-  std::copy(rows.values->begin() + row * rows.cols + begin,
-            rows.values->begin() + row * rows.cols + end, out);
-}
-
-struct Size {
+struct ThinSize {
   int64_t m, n, k, r;
 };
 
 // Few rows and many, which the threads share in another way; with and without remainders.
-const Size kSizes[] = {{5, 33, 40, 3}, {37, 70, 96, 16}, {48, 32, 64, 40}, {300, 130, 600, 16}};
+const ThinSize kSizes[] = {{5, 33, 40, 3}, {37, 70, 96, 16}, {48, 32, 64, 40}, {300, 130, 600, 16}};
 
-PackedRows packed(const std::vector<float>& a, const Size& s, const std::vector<float>& h) {
+PackedRows packed(const std::vector<float>& a, const ThinSize& s, const std::vector<float>& h) {
   PackedRows rows(s.m, s.k, s.r);
   rows.pack(a.data(), s.k, 1);
   rows.set_spare(h.data(), 0.5f);
@@ -49,8 +32,8 @@ PackedRows packed(const std::vector<float>& a, const Size& s, const std::vector<
 
 // sum_p a[i, p] b(p, j) + sum_q (h[i, q] / 2) thin(q, j), all rounded; and the terms' sizes.
 template <class B, class Thin>
-void expect_product(const Size& s, const std::vector<float>& a, const std::vector<float>& h, B b,
-                    Thin thin, const std::vector<float>& got, double start) {
+void expect_product(const ThinSize& s, const std::vector<float>& a, const std::vector<float>& h,
+                    B b, Thin thin, const std::vector<float>& got, double start) {
   for (int64_t i = 0; i < s.m; ++i) {
     for (int64_t j = 0; j < s.n; ++j) {
       double want = start, size = 1;
@@ -66,17 +49,17 @@ void expect_product(const Size& s, const std::vector<float>& a, const std::vecto
 }
 
 TEST(PackedRows, ProductsTakeTheSpareNumbersAlong) {
-  for (const Size& s : kSizes) {
+  for (const ThinSize& s : kSizes) {
     const auto a = normals(s.m * s.k, 1), w = normals(s.n * s.k, 2), h = normals(s.m * s.r, 3);
     const auto thin = normals(s.n * s.r, 4);
     const PackedRows rows = packed(a, s, h);
     const Rows by_n{&w, s.k}, by_k{&w, s.n};
     std::vector<float> c(size_t(s.m * s.n), 1.0f);
-    multiply_nt(rows, s.n, RowDecoder{&by_n, copy_row, 1}, thin.data(), c.data(), true);
+    multiply_nt(rows, s.n, RowDecoder{&by_n, copy_row<1>, 1}, thin.data(), c.data(), true);
     expect_product(
         s, a, h, [&](int64_t p, int64_t j) { return w[size_t(j * s.k + p)]; },
         [&](int64_t q, int64_t j) { return rounded(thin[size_t(j * s.r + q)]); }, c, 1);
-    multiply_nn(rows, s.n, RowDecoder{&by_k, copy_row, 1}, thin.data(), c.data(), false);
+    multiply_nn(rows, s.n, RowDecoder{&by_k, copy_row<1>, 1}, thin.data(), c.data(), false);
     expect_product(
         s, a, h, [&](int64_t p, int64_t j) { return w[size_t(p * s.n + j)]; },
         [&](int64_t q, int64_t j) { return rounded(thin[size_t(q * s.n + j)]); }, c, 0);
@@ -91,7 +74,7 @@ TEST(PackedRows, ProductsTakeTheSpareNumbersAlong) {
 }
 
 TEST(PackedRows, TheirTransposeTimesThemIsSummedOverRows) {
-  for (const Size& s : kSizes) {
+  for (const ThinSize& s : kSizes) {
     const auto a = normals(s.m * s.k, 5), h = normals(s.m * s.r, 6);
     const PackedRows rows = packed(a, s, h);
     std::vector<float> c(size_t(s.r * s.k));
@@ -112,7 +95,7 @@ TEST(PackedRows, TheirTransposeTimesThemIsSummedOverRows) {
 
 TEST(PackedRows, BitsDoNotDependOnThreads) {
   const int before = thread_count();
-  for (const Size& s : kSizes) {
+  for (const ThinSize& s : kSizes) {
     const auto a = normals(s.m * s.k, 7), w = normals(s.n * s.k, 8), h = normals(s.m * s.r, 9);
     const Rows by_n{&w, s.k};
     std::vector<float> first(size_t(s.m * s.n)), gradient(size_t(s.r * s.k));
@@ -120,7 +103,7 @@ TEST(PackedRows, BitsDoNotDependOnThreads) {
       set_thread_count(threads);
       const PackedRows rows = packed(a, s, h);
       std::vector<float> c(first.size()), g(gradient.size());
-      multiply_nt(rows, s.n, RowDecoder{&by_n, copy_row, 1}, nullptr, c.data());
+      multiply_nt(rows, s.n, RowDecoder{&by_n, copy_row<1>, 1}, nullptr, c.data());
       multiply_tn(s.r, h.data(), rows, 1, g.data());
       if (threads == 1) {
         first = c;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "normals.h"
 #include "quant/codec.h"
 #include "tensor/dtype.h"
 
@@ -18,13 +19,6 @@ namespace {
 
 constexpr int kFormats = 18;
 constexpr int kWritable = 11;
-
-std::vector<float> normals(int64_t count, uint64_t seed) {
-  Rng rng(seed);
-  std::vector<float> out(static_cast<size_t>(count));
-  for (float& x : out) x = static_cast<float>(rng.normal());
-  return out;
-}
 
 std::vector<float> round_trip(const QuantFormat& format, const std::vector<float>& x) {
   const auto n = static_cast<int64_t>(x.size());

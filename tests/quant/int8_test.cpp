@@ -9,6 +9,7 @@
 
 #include "base/rng.h"
 #include "base/threads.h"
+#include "normals.h"
 #include "quant/format.h"
 #include "quant/weight.h"
 #include "tensor/dtype.h"
@@ -20,13 +21,6 @@ namespace {
 
 constexpr int kInt8Formats = 8;
 constexpr int64_t kCols = 768;  // three blocks of 256
-
-std::vector<float> normals(int64_t count, uint64_t seed) {
-  Rng rng(seed);
-  std::vector<float> out(static_cast<size_t>(count));
-  for (float& x : out) x = static_cast<float>(rng.normal());
-  return out;
-}
 
 // Random bytes: every code, scale and minimum occurs, also the ones no encoder writes. Only the f16
 // factors are made ordinary numbers.

@@ -6,8 +6,8 @@
 #include <limits>
 #include <vector>
 
-#include "base/rng.h"
 #include "base/threads.h"
+#include "normals.h"
 #include "quant/format.h"
 #include "quant/weight.h"
 
@@ -15,13 +15,6 @@ namespace moxie::quant {
 namespace {
 
 constexpr int64_t kCols = 192;
-
-std::vector<float> normals(int64_t count, uint64_t seed, double size = 1) {
-  Rng rng(seed);
-  std::vector<float> out(static_cast<size_t>(count));
-  for (float& x : out) x = static_cast<float>(size * rng.normal());
-  return out;
-}
 
 Weight random_weight(const char* name, int64_t rows) {
   const auto& format = require_row(formats(), "format", name);

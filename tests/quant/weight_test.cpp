@@ -6,18 +6,11 @@
 #include <cmath>
 #include <vector>
 
-#include "base/rng.h"
 #include "kernels/gemm.h"
+#include "normals.h"
 
 namespace moxie::quant {
 namespace {
-
-std::vector<float> normals(int64_t count, uint64_t seed) {
-  Rng rng(seed);
-  std::vector<float> out(static_cast<size_t>(count));
-  for (float& x : out) x = static_cast<float>(rng.normal());
-  return out;
-}
 
 Weight encoded(const Named<QuantFormat>& format, int64_t rows, int64_t cols, uint64_t seed) {
   const auto values = normals(rows * cols, seed);

@@ -1,0 +1,47 @@
+#pragma once
+// What the tests of rounded products share: the three kinds, and a matrix known by its rows.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/gemm.h"
+
+namespace moxie::kernels {
+
+struct Size {
+  int64_t m, n, k;
+};
+
+enum class Kind { kNN, kNT, kTN };
+
+inline void product(Kind kind, Arithmetic arithmetic, const Size& s, const float* a, const float* b,
+                    float* c, bool accumulate, float alpha) {
+  if (kind == Kind::kNN) gemm_nn(s.m, s.n, s.k, a, b, c, accumulate, alpha, arithmetic);
+  if (kind == Kind::kNT) gemm_nt(s.m, s.n, s.k, a, b, c, accumulate, alpha, arithmetic);
+  if (kind == Kind::kTN) gemm_tn(s.m, s.n, s.k, a, b, c, accumulate, alpha, arithmetic);
+}
+
+// Where elements (i, p) of A and (p, j) of B stand.
+inline size_t at_a(Kind kind, const Size& s, int64_t i, int64_t p) {
+  return static_cast<size_t>(kind == Kind::kTN ? p * s.m + i : i * s.k + p);
+}
+inline size_t at_b(Kind kind, const Size& s, int64_t p, int64_t j) {
+  return static_cast<size_t>(kind == Kind::kNT ? j * s.k + p : p * s.n + j);
+}
+
+// A RowDecoder's context and callback, for a decoder of this granule.
+struct Rows {
+  const std::vector<float>* values;
+  int64_t cols;
+};
+template <int64_t kGranule>
+void copy_row(const void* context, int64_t row, int64_t begin, int64_t end, float* out) {
+  const auto& rows = *static_cast<const Rows*>(context);
+  ASSERT_EQ(begin % kGranule, 0);
+  std::copy(rows.values->begin() + row * rows.cols + begin,
+            rows.values->begin() + row * rows.cols + end, out);
+}
+
+}  // namespace moxie::kernels
