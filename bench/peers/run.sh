@@ -14,13 +14,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=${MOXIE_PEERS_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/moxie/peers-venv}
 
-if ! "$venv/bin/python" -c 'import torch, transformers, peft, gguf, llama_cpp, openvino_genai' 2>/dev/null; then
-  echo "== making the peers' environment in $venv (some gigabytes; llama.cpp is built from source)" >&2
-  python3 -m venv "$venv"
-  . "$here/../../tools/llama_compiler.sh"
-  CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) "$venv/bin/python" -m pip install --quiet \
-    --disable-pip-version-check -r "$here/requirements.txt" >&2
-fi
+. "$here/../../tools/peers_venv.sh"
+peers_venv "$venv" "$here/requirements.txt"
 # No peer may fetch anything, and none computes with more threads than there are cores.
 export HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false PYTHONDONTWRITEBYTECODE=1
 exec "$venv/bin/python" "$here/run.py" "$@"

@@ -27,18 +27,10 @@ if [ ! -x "$MOXIE_BINARY" ]; then
   exit 1
 fi
 
-stamp=$(sha256sum "$here/requirements.txt" | cut -d' ' -f1)
-if [ "$(cat "$venv/.requirements" 2>/dev/null || true)" != "$stamp" ]; then
-  say "== making the reference environment in $venv (some gigabytes; llama.cpp is built from source)"
-  mkdir -p "$(dirname "$venv")"
-  [ -x "$venv/bin/python" ] || python3 -m venv "$venv" || unavailable "python3 -m venv failed (python3-venv installed?)"
-  . "$root/tools/llama_compiler.sh"
-  CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    -r "$here/requirements.txt" >&2 || unavailable "pip could not install tests/reference/requirements.txt"
-  "$venv/bin/python" -c 'import torch, transformers, peft, trl, gguf, llama_cpp' ||
-    unavailable "the installed packages cannot be imported"
-  echo "$stamp" >"$venv/.requirements"
-fi
+. "$root/tools/peers_venv.sh"
+peers_venv "$venv" "$here/requirements.txt" || unavailable "tests/reference/requirements.txt could not be installed"
+"$venv/bin/python" -c 'import torch, transformers, peft, trl, gguf, llama_cpp' ||
+  unavailable "the installed packages cannot be imported"
 
 # Nothing here may reach out to a model hub: every model comes from the environment or is made here.
 export HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false PYTHONDONTWRITEBYTECODE=1
