@@ -49,106 +49,15 @@ struct PackedProblem {
   }
 };
 
-// Row `row` of a decoded B from `begin` to `end`, in `out` as bf16 or as f32: as the decoder can.
-void decode_row(const RowDecoder& w, int64_t row, int64_t begin, int64_t end, float* out) {
-  w.decode(w.context, row, begin, end, out);
-}
-void decode_row(const RowDecoder& w, int64_t row, int64_t begin, int64_t end, BFloat16* out) {
-  w.decode_bf16(w.context, row, begin, end, out);
-}
-void along(const float* src, int64_t ld, int64_t lines, int64_t k, BFloat16* band) {
-  micro_bf16().along(src, ld, lines, k, Side::kB, band);
-}
-void along(const BFloat16* src, int64_t ld, int64_t lines, int64_t k, BFloat16* band) {
-  micro_bf16().along_bf16(src, ld, lines, k, Side::kB, band);
-}
-void across(const float* src, int64_t ld, int64_t lines, int64_t k, BFloat16* band) {
-  micro_bf16().across(src, ld, lines, k, Side::kB, band);
-}
-void across(const BFloat16* src, int64_t ld, int64_t lines, int64_t k, BFloat16* band) {
-  micro_bf16().across_bf16(src, ld, lines, k, Side::kB, band);
-}
-
-// Columns [j0, j1) of B in [k0, k1) as bands `size` numbers apart, where it is given by rows of n:
-// T says in what. `rows`: where it stands so, null where it is decoded.
-template <class T>
-void pack_rows(const Source& b, const T* rows, int64_t k0, int64_t k1, int64_t j0, int64_t j1,
-               int64_t size, BFloat16* band) {
-  const int64_t depth = k1 - k0;
-  const bool decodes = rows == nullptr;
-  auto* buffer = reinterpret_cast<T*>(
-      scratch(Scratch::kRows, decodes ? static_cast<size_t>(kLines * depth) : 0));
-  for (int64_t j = j0; j < j1; j += kBandLines, band += size) {
-    const int64_t count = std::min(kBandLines, j1 - j);
-    if (!decodes) {
-      along(rows + j * b.ld + k0, b.ld, count, depth, band);
-      continue;
-    }
-    for (int64_t first = 0; first < count; first += kLines) {
-      const int64_t lines = std::min(kLines, count - first);
-      for (int64_t i = 0; i < lines; ++i)
-        decode_row(*b.decoder, j + first + i, k0, k1, buffer + i * depth);
-      along(buffer, depth, lines, depth, band + first / kLines * kTileSize);
-    }
-  }
-}
-
-// The same of a B that is given by rows of k: 32 of them at a time.
-template <class T>
-void pack_columns(const Source& b, const T* rows, int64_t k0, int64_t k1, int64_t j0, int64_t j1,
-                  int64_t size, BFloat16* bands) {
-  const int64_t width = j1 - j0;
-  const bool decodes = rows == nullptr;
-  auto* buffer = reinterpret_cast<T*>(
-      scratch(Scratch::kRows, decodes ? static_cast<size_t>(kTileDepth * width) : 0));
-  for (int64_t p = k0; p < k1; p += kTileDepth, bands += kTilePair) {
-    const int64_t depth = std::min(kTileDepth, k1 - p);
-    for (int64_t i = 0; decodes && i < depth; ++i)
-      decode_row(*b.decoder, p + i, j0, j1, buffer + i * width);
-    const T* from = decodes ? buffer : rows + p * b.ld + j0;
-    const int64_t ld = decodes ? width : b.ld;
-    for (int64_t j = j0; j < j1; j += kBandLines) {
-      across(from + (j - j0), ld, std::min(kBandLines, j1 - j), depth,
-             bands + (j - j0) / kBandLines * size);
-    }
-  }
-}
-
-// The same of rows of k that are packed.
-void turn_rows(const PackedRows& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, int64_t size,
-               BFloat16* bands) {
-  for (int64_t p = k0; p < k1; p += kTileDepth, bands += kTilePair) {
-    const BFloat16* tiles = b.band(p / kTileDepth) + j0 / kBandLines * kTilePair;
-    for (int64_t j = j0; j < j1; j += kBandLines, tiles += kTilePair)
-      micro_bf16().turn(tiles, bands + (j - j0) / kBandLines * size);
-  }
-}
-
-void pack(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, int64_t size,
-          BFloat16* bands) {
-  if (b.turned != nullptr) return turn_rows(*b.turned, k0, k1, j0, j1, size, bands);
-  const auto run = [&](const auto* rows) {
-    if (b.is_transposed) return pack_rows(b, rows, k0, k1, j0, j1, size, bands);
-    pack_columns(b, rows, k0, k1, j0, j1, size, bands);
-  };
-  if (b.decoder == nullptr) return run(b.dense);
-  const bool stands_so = b.decoder->values != nullptr && b.decoder->dtype == DType::kBF16;
-  if (stands_so) return run(static_cast<const BFloat16*>(b.decoder->values));
-  if (b.decoder->decode_bf16 != nullptr) return run(static_cast<const BFloat16*>(nullptr));
-  run(static_cast<const float*>(nullptr));
-}
-
 void pack_block(const PackedProblem& p, int64_t block, int64_t j0, int64_t j1, BFloat16* panel) {
   const Source& b = p.t.b;
   const int64_t begin = block * p.depth;
   const int64_t end = std::min(p.a.cols(), begin + p.depth);
   const int64_t size = p.tiles(block) * kTilePair;
-  pack(b, p.k0 + begin, p.k0 + end, j0, j1, size, panel);
-  if (p.thin == nullptr || !p.is_last(block)) return;
-  const Source thin{.dense = p.thin,
-                    .is_transposed = b.is_transposed,
-                    .ld = b.is_transposed ? p.a.spare() : p.t.n};
-  pack(thin, 0, p.a.spare(), j0, j1, size, panel + ceil_div(end - begin, kTileDepth) * kTilePair);
+  pack_bf16(b, p.k0 + begin, p.k0 + end, j0, j1, size, panel);
+  if (!p.is_last(block)) return;
+  pack_thin(b, p.thin, p.a.spare(), p.t.n, j0, j1, size,
+            panel + ceil_div(end - begin, kTileDepth) * kTilePair);
 }
 
 // Rows [i0, i1) of C with a panel of columns [j0, j1) of B in one block of k.

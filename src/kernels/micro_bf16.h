@@ -47,6 +47,7 @@ struct MicroBF16 {
   // The 32 numbers of the 32 lines of two tiles of A as lines of B: number p of line i becomes
   // number i of line p.
   void (*turn)(const BFloat16* a, BFloat16* b);
+  void (*widen)(const BFloat16* src, float* dst, int64_t n);
   // A thread enters before it multiplies and leaves afterwards.
   void (*enter)();
   void (*leave)();

@@ -98,7 +98,8 @@ void leave() {
 
 }  // namespace
 
-const MicroBF16 kMicroBF16Amx{multiply,         along<float>, across<float>, along<BFloat16>,
-                              across<BFloat16>, turn,         enter,         leave};
+const MicroBF16 kMicroBF16Amx{
+    multiply, along<float>, across<float>, along<BFloat16>, across<BFloat16>, turn,
+    widen,    enter,        leave};
 
 }  // namespace moxie::kernels

@@ -6,6 +6,7 @@
 #include "ops/add.h"
 #include "ops/attention.h"
 #include "ops/columns.h"
+#include "ops/gated_mlp.h"
 #include "ops/rms_norm.h"
 #include "ops/scale.h"
 #include "ops/swiglu.h"
@@ -176,6 +177,14 @@ Tensor Block::mlp(const DecoderConfig& config, const Tensor& x, const Pass& pass
         ops::swiglu(ops::columns(both, 0, config.ffn),
                     ops::columns(both, config.ffn, 2 * config.ffn), config.activation),
         pass.taps);
+  }
+  if (x.dtype() == DType::kF32) {
+    auto gate_part = gate.part(x.rows(), pass.taps);
+    auto up_part = up.part(x.rows(), pass.taps);
+    auto down_part = down.part(x.rows(), pass.taps);
+    if (gate_part && up_part && down_part) {
+      return ops::gated_mlp(x, {*gate_part, *up_part, *down_part}, config.activation);
+    }
   }
   const std::vector<Tensor> parts = forward_together({&gate, &up}, x, pass.taps);
   return down.forward(ops::swiglu(parts[0], parts[1], config.activation), pass.taps);

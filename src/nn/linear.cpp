@@ -84,6 +84,19 @@ Tensor Linear::adapted(const Tensor& x, std::shared_ptr<kernels::PackedRows>& pa
   return bias ? ops::add_bias(y, use(*bias)) : y;
 }
 
+std::optional<ops::MlpPart> Linear::part(int64_t n, const TapContext& context) const {
+  if (!weight.is_frozen() || !weight.frozen().runs_packed(n) || bias || site.taps.size() > 1)
+    return {};
+  ops::MlpPart result{weight.frozen(), {}, {}};
+  if (site.taps.empty()) return result;
+  auto tap = site.taps.front()->low_rank_in(context);
+  if (!tap) return {};
+  result.a = std::move(tap->a);
+  result.b = std::move(tap->b);
+  result.scaling = tap->scaling;
+  return result;
+}
+
 std::shared_ptr<const quant::LowRankCopy> Linear::attached(const TapContext& context,
                                                            int64_t n) const {
   if (context.is_training || site.taps.size() != 1 || !weight.frozen().runs_int8(n)) return {};

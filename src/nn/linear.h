@@ -3,10 +3,12 @@
 // Linear: a matrix, an optional bias, and the site where adapters attach.
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "nn/param.h"
 #include "nn/site.h"
+#include "ops/gated_mlp.h"
 #include "quant/weight.h"
 
 namespace moxie::nn {
@@ -50,6 +52,9 @@ struct Linear {
   // x, packed here if it is not yet.
   Tensor adapted(const Tensor& x, std::shared_ptr<kernels::PackedRows>& packed,
                  const TapContext& context) const;
+  // The product and its only tap, if it has one, where both can be part of a fused op over n packed
+  // rows (ops/gated_mlp.h) and nothing follows them.
+  std::optional<ops::MlpPart> part(int64_t n, const TapContext& context) const;
   // All that the taps do, where the weight's product with n rows can take it along; else null.
   std::shared_ptr<const quant::LowRankCopy> attached(const TapContext& context, int64_t n) const;
 };

@@ -181,6 +181,10 @@ void Weight::matmul_transposed(const kernels::PackedRows& dy, float* dx, const f
   kernels::multiply_nn(dy, cols_, rows_of(*this, dy.rows()), thin, dx, accumulate);
 }
 
+kernels::RowDecoder Weight::decoder(int64_t n) const {
+  return rows_of(*this, n);
+}
+
 void Weight::matmul_together(std::span<const Product> products, const float* x, int64_t n) {
   // Those that run packed share the packing of x.
   const auto runs_packed = [n](const Product& product) { return product.weight.runs_packed(n); };

@@ -65,6 +65,8 @@ class Weight {
               bool accumulate = false) const;
   void matmul_transposed(const kernels::PackedRows& dy, float* dx, const float* thin = nullptr,
                          bool accumulate = false) const;  // thin [dy.spare(), cols]
+  // Its rows for products of n packed rows that are part of something larger, while it lives.
+  kernels::RowDecoder decoder(int64_t n) const;
   bool runs_packed(int64_t n) const;  // products with n rows are made in bf16, and natively
   // dx[n, cols] = dy[n, rows] W; adds when `accumulate`.
   void matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate = false) const;

@@ -1,0 +1,306 @@
+// g = x Wg^T + s hg Bg^T, hg = x Ag^T, u likewise, y = f(g) u, z = y Wd^T + s hd Bd^T, hd = y Ad^T
+// dy = dz Wd + dhd Ad, dg = dy u f'(g), du = dy f(g), dx = dg Wg + dhg Ag + du Wu + dhu Au; of each
+// LoRA dh = s dz B, dB = s dz^T h, dA = dh^T x, with its own linear's dz and x
+#include "ops/gated_mlp.h"
+
+#include <utility>
+
+#include "kernels/gated_rows.h"
+#include "ops/adapted_linear.h"
+#include "ops/checks.h"
+#include "ops/linear.h"
+#include "ops/low_rank.h"
+#include "ops/swiglu.h"
+
+namespace moxie::ops {
+namespace {
+
+using kernels::PackedRows;
+
+// What the backward needs of a packed forward: h is both LoRAs' of x, side by side.
+struct Kept {
+  PackedRows x, gate, up, y;
+  Tensor h, h_down;
+};
+
+struct Attributes {
+  MlpParts parts;
+  Activation activation;
+  std::shared_ptr<Kept> kept;
+};
+
+// The inputs after x are A and B of the parts that have a LoRA.
+MlpParts with_inputs(MlpParts parts, std::span<const Tensor> in) {
+  size_t next = 1;
+  for (MlpPart* part : {&parts.gate, &parts.up, &parts.down}) {
+    if (!part->is_adapted()) continue;
+    part->a = in[next++];
+    part->b = in[next++];
+  }
+  return parts;
+}
+
+bool runs_packed(const MlpParts& parts, const Tensor& x) {
+  const int64_t n = x.rows();
+  return x.dtype() == DType::kF32 && parts.gate.weight.runs_packed(n) &&
+         parts.up.weight.runs_packed(n) && parts.down.weight.runs_packed(n);
+}
+
+Tensor step_by_step(const Tensor& x, const MlpParts& parts, Activation activation) {
+  const auto apply = [](const MlpPart& part, const Tensor& in) {
+    if (!part.is_adapted()) return linear(in, part.weight);
+    return adapted_linear(in, nullptr, part.weight, part.a, part.b, part.scaling);
+  };
+  return apply(parts.down, swiglu(apply(parts.gate, x), apply(parts.up, x), activation));
+}
+
+int64_t rank_of(const MlpPart& part) {
+  return part.is_adapted() ? part.a.rows() : 0;
+}
+
+// to[:, at + j] = factor from[:, first + j], j < count
+void put_columns(const Tensor& from, int64_t first, int64_t count, float factor, const Tensor& to,
+                 int64_t at) {
+  for (int64_t i = 0; i < from.rows(); ++i) {
+    const float* source = from.data<float>() + i * from.cols() + first;
+    float* target = to.data<float>() + i * to.cols() + at;
+    for (int64_t j = 0; j < count; ++j) target[j] = factor * source[j];
+  }
+}
+
+// What meets the spare numbers of x beside a part's weight: s B, and 0 for the other part's.
+Tensor thin_of(const MlpPart& part, int64_t at, int64_t cols) {
+  if (!part.is_adapted()) return {};
+  Tensor thin = Tensor::zeros({part.b.rows(), cols}, DType::kF32);
+  put_columns(part.b, 0, part.b.cols(), static_cast<float>(part.scaling), thin, at);
+  return thin;
+}
+
+// Rows of one matrix after those of another; either may be undefined.
+Tensor stacked(const Tensor& first, const Tensor& second) {
+  if (!first.defined() || !second.defined()) return first.defined() ? first : second;
+  Tensor both = Tensor::empty({first.rows() + second.rows(), first.cols()}, DType::kF32);
+  std::copy_n(first.data<float>(), first.count(), both.data<float>());
+  std::copy_n(second.data<float>(), second.count(), both.data<float>() + first.count());
+  return both;
+}
+
+// rows A^T
+Tensor narrowed(const PackedRows& rows, const Tensor& a) {
+  Tensor h = Tensor::empty({rows.rows(), a.rows()}, DType::kF32);
+  multiply_nt(rows, a.rows(), a.data<float>(), h.data<float>());
+  return h;
+}
+
+const float* data_of(const Tensor& tensor) {
+  return tensor.defined() ? tensor.data<float>() : nullptr;
+}
+
+Tensor forward_packed(Call& call, const Tensor& input, const MlpParts& parts) {
+  const auto& attributes = attributes_of<Attributes>(call);
+  const auto& [gate, up, down] = parts;
+  const int64_t n = input.rows();
+  const int64_t r_gate = rank_of(gate);
+  const int64_t r = r_gate + rank_of(up);
+  const int64_t width = gate.weight.rows();
+  const bool keeps = call.any_wanted();
+  Kept kept;
+  kept.x = PackedRows(n, input.cols(), r);
+  kept.y = PackedRows(n, width, rank_of(down));
+  kept.x.pack(input.data<float>(), input.cols(), 1);
+  if (r > 0) {
+    kept.h = narrowed(kept.x, stacked(gate.a, up.a));
+    kept.x.set_spare(kept.h.data<float>(), 1);
+  }
+  if (keeps) {
+    kept.gate = PackedRows(n, width, r_gate);
+    kept.up = PackedRows(n, width, r - r_gate);
+  }
+  const Tensor thin_gate = thin_of(gate, 0, r);
+  const Tensor thin_up = thin_of(up, r_gate, r);
+  kernels::multiply_gated(kept.x, {gate.weight.decoder(n), data_of(thin_gate)},
+                          {up.weight.decoder(n), data_of(thin_up)}, attributes.activation,
+                          keeps ? &kept.gate : nullptr, keeps ? &kept.up : nullptr, kept.y);
+  if (down.is_adapted()) {
+    kept.h_down = narrowed(kept.y, down.a);
+    kept.y.set_spare(kept.h_down.data<float>(), static_cast<float>(down.scaling));
+  }
+  Tensor z = Tensor::empty({n, down.weight.rows()}, DType::kF32);
+  down.weight.matmul(kept.y, z.data<float>(), data_of(down.b));
+  if (keeps) *attributes.kept = std::move(kept);
+  return z;
+}
+
+Tensor forward(Call& call, std::span<const Tensor> in) {
+  const auto& attributes = attributes_of<Attributes>(call);
+  const MlpParts parts = with_inputs(attributes.parts, in);
+  const Tensor& x = in[0];
+  const auto check = [](const MlpPart& part, int64_t rows, int64_t cols) {
+    const auto& w = part.weight;
+    bool fits = w.rows() == rows && w.cols() == cols;
+    if (part.is_adapted()) {
+      fits =
+          fits && part.a.cols() == cols && part.b.rows() == rows && part.a.rows() == part.b.cols();
+    }
+    if (fits) return;
+    fail(ErrorCode::kInvalidArgument, "gated_mlp",
+         "a weight [{}, {}] with A {} and B {} is not what {} numbers become {} by", w.rows(),
+         w.cols(), part.a.shape().to_string(), part.b.shape().to_string(), cols, rows);
+  };
+  const int64_t width = parts.gate.weight.rows();
+  check(parts.gate, width, x.cols());
+  check(parts.up, width, x.cols());
+  check(parts.down, parts.down.weight.rows(), width);
+  if (runs_packed(parts, x)) {
+    if (call.any_wanted()) call.saved.assign(in.begin() + 1, in.end());
+    return forward_packed(call, x, parts);
+  }
+  if (call.any_wanted()) call.saved.assign(in.begin(), in.end());
+  const NoTape quiet;
+  return step_by_step(x, parts, attributes.activation);
+}
+
+// dB = s dz^T h, with the part's spare numbers' columns of h from `at`.
+Tensor gradient_b(const MlpPart& part, const PackedRows& dz, const Tensor& h, int64_t at) {
+  const int64_t r = part.a.rows();
+  Tensor own = h;
+  if (h.cols() != r) {
+    own = Tensor::empty({h.rows(), r}, DType::kF32);
+    put_columns(h, at, r, 1, own, 0);
+  }
+  Tensor across = Tensor::empty({r, dz.cols()}, DType::kF32);
+  multiply_tn(r, own.data<float>(), dz, static_cast<float>(part.scaling), across.data<float>());
+  return transposed(across);
+}
+
+// dh = s dz B, which become dz's spare numbers.
+Tensor gradient_h(const MlpPart& part, PackedRows& dz) {
+  Tensor dh = Tensor::empty({dz.rows(), part.a.rows()}, DType::kF32);
+  multiply_nn(dz, dh.cols(), part.b.data<float>(), static_cast<float>(part.scaling),
+              dh.data<float>());
+  dz.set_spare(dh.data<float>(), 1);
+  return dh;
+}
+
+// dA = dh^T x
+Tensor gradient_a(const Tensor& dh, const PackedRows& x) {
+  Tensor da = Tensor::empty({dh.cols(), x.cols()}, DType::kF32);
+  multiply_tn(dh.cols(), dh.data<float>(), x, 1, da.data<float>());
+  return da;
+}
+
+std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
+  const auto& attributes = attributes_of<Attributes>(call);
+  std::vector<Tensor> inputs{Tensor()};
+  inputs.insert(inputs.end(), call.saved.begin(), call.saved.end());
+  const MlpParts parts = with_inputs(attributes.parts, inputs);
+  const auto& [gate, up, down] = parts;
+  Kept& kept = *attributes.kept;
+  const int64_t n = dz.rows();
+  Tensor da_down;
+  Tensor db_down;
+  PackedRows rows(n, dz.cols(), rank_of(down));
+  rows.pack(dz.data<float>(), dz.cols(), 1);
+  if (down.is_adapted()) {
+    db_down = gradient_b(down, rows, kept.h_down, 0);
+    da_down = gradient_a(gradient_h(down, rows), kept.y);
+  }
+  kept.y = PackedRows();
+  kernels::multiply_gated_backward(rows, {down.weight.decoder(n), data_of(down.a)},
+                                   attributes.activation, kept.gate, kept.up);
+  rows = PackedRows();
+  const bool adds = call.gathered[0].defined();
+  Tensor dx;
+  if (call.wanted[0]) {
+    dx = adds ? std::exchange(call.gathered[0], Tensor())
+              : Tensor::empty({n, gate.weight.cols()}, DType::kF32);
+  }
+  std::vector<Tensor> gradients{dx};
+  Tensor dh = Tensor::empty({n, kept.h.defined() ? kept.h.cols() : 0}, DType::kF32);
+  int64_t at = 0;
+  for (auto [part, own] : {std::pair(&gate, &kept.gate), std::pair(&up, &kept.up)}) {
+    if (part->is_adapted()) {
+      gradients.insert(gradients.end(), {Tensor(), gradient_b(*part, *own, kept.h, at)});
+      const Tensor dh_own = gradient_h(*part, *own);
+      put_columns(dh_own, 0, dh_own.cols(), 1, dh, at);
+      at += dh_own.cols();
+    }
+    if (dx.defined()) {
+      part->weight.matmul_transposed(*own, dx.data<float>(), data_of(part->a), adds || part == &up);
+    }
+    *own = PackedRows();
+  }
+  if (at > 0) {
+    const Tensor da = gradient_a(dh, kept.x);
+    size_t next = 1;
+    at = 0;
+    for (const MlpPart* part : {&gate, &up}) {
+      if (!part->is_adapted()) continue;
+      gradients[next] = da.slice_rows(at, at + part->a.rows());
+      at += part->a.rows();
+      next += 2;
+    }
+  }
+  if (down.is_adapted()) gradients.insert(gradients.end(), {da_down, db_down});
+  return gradients;
+}
+
+std::vector<Tensor> backward(Call& call, const Tensor& dz) {
+  const auto& attributes = attributes_of<Attributes>(call);
+  if (attributes.kept->x.rows() > 0) return backward_packed(call, dz);
+  Tape tape;
+  std::vector<Tensor> inputs;
+  for (size_t i = 0; i < call.saved.size(); ++i) {
+    inputs.push_back(call.wanted[i] ? tape.leaf(call.saved[i]) : call.saved[i]);
+  }
+  tape.backward(
+      step_by_step(inputs[0], with_inputs(attributes.parts, inputs), attributes.activation), dz);
+  std::vector<Tensor> gradients;
+  for (const Tensor& input : inputs) gradients.push_back(tape.grad(input));
+  return gradients;
+}
+
+Attributes attributes_for(const MlpParts& parts, Activation activation) {
+  return {parts, activation, std::make_shared<Kept>()};
+}
+
+std::vector<Sample> samples(Rng& rng) {
+  const auto part = [&](int64_t out, int64_t in, int64_t r) {
+    MlpPart made{quant::Weight::from_tensor(random_normal(rng, {out, in}).to(DType::kF32)), {}, {}};
+    if (r > 0) {
+      made.a = random_normal(rng, {r, in});
+      made.b = random_normal(rng, {out, r});
+      made.scaling = 0.5;
+    }
+    return made;
+  };
+  std::vector<Sample> list;
+  const auto add = [&](const char* label, const MlpParts& parts, Activation activation) {
+    std::vector<Tensor> in{random_normal(rng, {4, 8})};
+    for (const MlpPart* p : {&parts.gate, &parts.up, &parts.down}) {
+      if (p->is_adapted()) in.insert(in.end(), {p->a, p->b});
+    }
+    std::vector<bool> differentiable(in.size(), true);
+    list.push_back({label, in, attributes_for(parts, activation), differentiable});
+  };
+  add("three LoRAs", {part(6, 8, 2), part(6, 8, 3), part(8, 6, 2)}, Activation::kSilu);
+  add("one LoRA", {part(6, 8, 0), part(6, 8, 2), part(8, 6, 0)}, Activation::kGeluTanh);
+  add("none", {part(6, 8, 0), part(6, 8, 0), part(8, 6, 0)}, Activation::kSilu);
+  return list;
+}
+
+}  // namespace
+
+extern const OpDef gated_mlp_entry;
+const OpDef gated_mlp_entry{"a gated MLP of frozen matrices and the LoRAs beside them", forward,
+                            backward, nullptr, samples};
+
+Tensor gated_mlp(const Tensor& x, const MlpParts& parts, Activation activation) {
+  std::vector<Tensor> inputs{x};
+  for (const MlpPart* part : {&parts.gate, &parts.up, &parts.down}) {
+    if (part->is_adapted()) inputs.insert(inputs.end(), {part->a, part->b});
+  }
+  return record(gated_mlp_entry, inputs, attributes_for(parts, activation));
+}
+
+}  // namespace moxie::ops
