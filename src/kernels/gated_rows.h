@@ -3,15 +3,10 @@
 // the gradients likewise, made 32 x 32 numbers at a time in L1. Of the three matrices none is ever
 // written in f32.
 #include "kernels/packed_rows.h"
+#include "kernels/panels_bf16.h"
 #include "kernels/rowwise.h"
 
 namespace moxie::kernels {
-
-// The right matrix of a product of packed rows, and what meets their spare numbers, or null.
-struct Factor {
-  RowDecoder w;
-  const float* thin;
-};
 
 // g = x gate^T + spare thin^T, u likewise with `up` [n, x.cols()], y = f(g) u, n = y.cols(). g and
 // u are kept where they are given [rows, n].

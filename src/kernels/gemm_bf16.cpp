@@ -27,7 +27,6 @@ constexpr int64_t kPanelNumbers = 512 * 1024;      // of B in L2: 1 MiB
 constexpr int64_t kMostNumbers = 4 * 1024 * 1024;  // of A at a time: 8 MiB
 constexpr int64_t kGrainNumbers = 16 * 1024;
 constexpr int64_t kPackCost = 192;  // of a column of B, in rows of A that are multiplied meanwhile
-constexpr int64_t kManyBands = 8;   // from which threads share rows: 256
 constexpr int64_t kManyColumns = 128;  // and columns, for packing to be worth sharing
 
 // A product of packed rows: t says all but A. k0 is where the rows of B begin that A's columns
@@ -73,7 +72,8 @@ void strips(const PackedProblem& p, int64_t block, int64_t i0, int64_t i1, int64
                  .c = nullptr,
                  .ldc = t.n,
                  .alpha = t.alpha,
-                 .accumulate = t.accumulate || block > 0};
+                 .accumulate = t.accumulate || block > 0,
+                 .goes_on = true};
   for (int64_t i = i0; i < i1; i += kBandLines) {
     part.rows = static_cast<int>(std::min(kBandLines, i1 - i));
     part.a = p.a.band(i / kBandLines) + block * (p.depth / kTileDepth) * kTilePair;

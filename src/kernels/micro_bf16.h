@@ -29,6 +29,7 @@ struct BlockBF16 {
   int64_t ldc;
   float alpha;
   bool accumulate;
+  bool goes_on = false;  // the next block is the one to the right, and c is not in the cache
 };
 
 enum class Side { kA, kB };
@@ -47,7 +48,6 @@ struct MicroBF16 {
   // The 32 numbers of the 32 lines of two tiles of A as lines of B: number p of line i becomes
   // number i of line p.
   void (*turn)(const BFloat16* a, BFloat16* b);
-  void (*widen)(const BFloat16* src, float* dst, int64_t n);
   // A thread enters before it multiplies and leaves afterwards.
   void (*enter)();
   void (*leave)();

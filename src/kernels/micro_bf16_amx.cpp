@@ -13,7 +13,7 @@ void sum_tiles(const BlockBF16& t) {
   // Rows of c stand too far apart for the CPU to foresee: the columns that come next are asked for.
   const char* next = reinterpret_cast<const char*>(t.c + 32);
   const int64_t step = t.ldc * 4;
-  const int64_t rows_a_tile = (16 * kA + t.depth - 1) / t.depth;
+  const int64_t rows_a_tile = t.goes_on ? (16 * kA + t.depth - 1) / t.depth : 0;
   int64_t asked = 0;
   for (int64_t p = 0; p < t.depth; ++p) {
     const int64_t stop = std::min<int64_t>(16 * kA, asked + rows_a_tile);
@@ -98,8 +98,7 @@ void leave() {
 
 }  // namespace
 
-const MicroBF16 kMicroBF16Amx{
-    multiply, along<float>, across<float>, along<BFloat16>, across<BFloat16>, turn,
-    widen,    enter,        leave};
+const MicroBF16 kMicroBF16Amx{multiply,         along<float>, across<float>, along<BFloat16>,
+                              across<BFloat16>, turn,         enter,         leave};
 
 }  // namespace moxie::kernels

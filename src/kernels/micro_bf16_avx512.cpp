@@ -49,8 +49,7 @@ void nothing() {}
 
 }  // namespace
 
-const MicroBF16 kMicroBF16Avx512{multiply,        along<float>,     across<float>,
-                                 along<BFloat16>, across<BFloat16>, turn,
-                                 widen,           nothing,          nothing};
+const MicroBF16 kMicroBF16Avx512{multiply,         along<float>, across<float>, along<BFloat16>,
+                                 across<BFloat16>, turn,         nothing,       nothing};
 
 }  // namespace moxie::kernels

@@ -124,16 +124,6 @@ inline void turn(const BFloat16* a, BFloat16* b) {
   }
 }
 
-inline void widen(const BFloat16* src, float* dst, int64_t n) {
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(src + i));
-    const __m512i words = _mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16);
-    _mm512_storeu_ps(dst + i, _mm512_castsi512_ps(words));
-  }
-  for (; i < n; ++i) dst[i] = to_float(src[i]);
-}
-
 // Rows of c as they stand in the [32, 32] sums of a block.
 inline void load_sums(const BlockBF16& t, float* sums) {
   for (int i = 0; i < t.rows; ++i) std::copy_n(t.c + i * t.ldc, t.cols, sums + 32 * i);

@@ -61,16 +61,11 @@ void turn(const BFloat16* a, BFloat16* b) {
   }
 }
 
-void widen(const BFloat16* src, float* dst, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) dst[i] = to_float(src[i]);
-}
-
 void nothing() {}
 
 }  // namespace
 
-const MicroBF16 kMicroBF16Scalar{multiply,        along<float>,     across<float>,
-                                 along<BFloat16>, across<BFloat16>, turn,
-                                 widen,           nothing,          nothing};
+const MicroBF16 kMicroBF16Scalar{multiply,         along<float>, across<float>, along<BFloat16>,
+                                 across<BFloat16>, turn,         nothing,       nothing};
 
 }  // namespace moxie::kernels

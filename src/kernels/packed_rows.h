@@ -11,6 +11,8 @@
 
 namespace moxie::kernels {
 
+inline constexpr int64_t kManyBands = 8;  // from which threads share rows, not columns: 256
+
 class PackedRows {
  public:
   PackedRows() = default;

@@ -1,0 +1,46 @@
+#pragma once
+// What is made of a block of sums while it is in L1: 32 x 32 numbers of f32 become numbers of bf16
+// in the tiles (micro_bf16.h) that the next product reads. One table for CPUs with AVX-512 BF16,
+// and the plain reference. Exponentials and quotients are exact to 1e-5 of themselves, a hundredth
+// of what rounding to bf16 costs.
+#include <cstdint>
+
+#include "kernels/micro_bf16.h"
+#include "kernels/rowwise.h"
+
+namespace moxie::kernels {
+
+inline constexpr int64_t kBlockNumbers = kBandLines * kBandLines;
+
+// Rows of scores that an online softmax has seen part of.
+struct SoftmaxRows {
+  float* most;   // of each row: what its exponentials are relative to
+  float* total;  // of each row, 16 partial sums of them
+};
+
+struct FusedBF16 {
+  // y = f(g) u as a pair of tiles of A. g and u too where they are given: what is read again much
+  // later is written past the caches, until settle().
+  void (*gate)(Activation kind, const float* g, const float* u, BFloat16* y, BFloat16* g_kept,
+               BFloat16* u_kept);
+  // dg = dy u f'(g), du = dy f(g) in place of g and u.
+  void (*gate_backward)(Activation kind, const float* dy, BFloat16* g, BFloat16* u);
+  // A thread calls this before others read what it wrote.
+  void (*settle)();
+
+  // A block of the softmax of 32 rows: w = exp(factor s - m) as a pair of tiles of A, for the first
+  // `cols` columns, else 0; m is what the rows are relative to from now on, kept in `relative[32]`.
+  void (*exponentials)(const float* s, int64_t cols, float factor, const SoftmaxRows& rows,
+                       float* relative, BFloat16* w);
+  // w times factors[32], one a row, in place.
+  void (*scale_rows)(const float* factors, BFloat16* w);
+};
+
+const FusedBF16& fused_bf16();  // of active_isa()
+
+extern const FusedBF16 kFusedBF16Scalar;
+#ifndef MOXIE_SCALAR_ONLY
+extern const FusedBF16 kFusedBF16Avx512;
+#endif
+
+}  // namespace moxie::kernels

@@ -1,0 +1,170 @@
+#ifndef MOXIE_SCALAR_ONLY
+#include <immintrin.h>
+
+#include <cmath>
+
+#include "kernels/fused_bf16.h"
+
+namespace moxie::kernels {
+namespace {
+
+constexpr float kLog2E = 1.44269504088896341f;
+
+// 2^x, off by at most 3e-6 of itself: the polynomial is the best of degree 4 on [-1/2, 1/2] that is
+// 1 at 0 (fitted by Lawson's algorithm).
+inline __m512 exp2(__m512 x) {
+  const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m512 r = _mm512_sub_ps(x, n);
+  __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(0.009582852944731712f), r,
+                             _mm512_set1_ps(0.055906426161527634f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.24024099111557007f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.6931241750717163f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+  return _mm512_scalef_ps(p, n);
+}
+
+// 1 / (1 + exp(-x))
+inline __m512 logistic(__m512 x) {
+  const __m512 power =
+      _mm512_min_ps(_mm512_mul_ps(x, _mm512_set1_ps(-kLog2E)), _mm512_set1_ps(126.0f));
+  const __m512 sum = _mm512_add_ps(_mm512_set1_ps(1.0f), exp2(power));
+  const __m512 near = _mm512_rcp14_ps(sum);
+  return _mm512_mul_ps(near, _mm512_fnmadd_ps(sum, near, _mm512_set1_ps(2.0f)));
+}
+
+struct Silu {
+  static __m512 value(__m512 x) { return _mm512_mul_ps(x, logistic(x)); }
+  static void both(__m512 x, __m512& value, __m512& slope) {
+    const __m512 s = logistic(x);
+    value = _mm512_mul_ps(x, s);
+    // s (1 + x (1 - s)) = s + value - value s
+    slope = _mm512_fnmadd_ps(value, s, _mm512_add_ps(s, value));
+  }
+};
+
+struct GeluTanh {  // 0.5 (1 + tanh(u)) is the logistic function of 2 u
+  static __m512 inner(__m512 x, __m512 square) {
+    const __m512 cubic = _mm512_fmadd_ps(_mm512_set1_ps(0.044715f), square, _mm512_set1_ps(1.0f));
+    return _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(1.5957691216057308f), x), cubic);
+  }
+  static __m512 value(__m512 x) {
+    return _mm512_mul_ps(x, logistic(inner(x, _mm512_mul_ps(x, x))));
+  }
+  static void both(__m512 x, __m512& value, __m512& slope) {
+    const __m512 square = _mm512_mul_ps(x, x);
+    const __m512 s = logistic(inner(x, square));
+    value = _mm512_mul_ps(x, s);
+    const __m512 back = _mm512_fnmadd_ps(value, s, value);  // value (1 - s)
+    const __m512 factor =
+        _mm512_mul_ps(_mm512_set1_ps(1.5957691216057308f),
+                      _mm512_fmadd_ps(_mm512_set1_ps(0.134145f), square, _mm512_set1_ps(1.0f)));
+    slope = _mm512_fmadd_ps(back, factor, s);
+  }
+};
+
+inline __m512i rounded(__m512 low, __m512 high) {
+  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
+}
+inline __m512 widened(const BFloat16* src) {
+  const __m256i halves = _mm256_load_si256(reinterpret_cast<const __m256i*>(src));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+// Past the caches.
+inline void put_away(BFloat16* dst, __m512i numbers) {
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(dst), numbers);
+}
+
+template <class F>
+void gate_with(const float* g, const float* u, BFloat16* y, BFloat16* g_kept, BFloat16* u_kept) {
+  for (int64_t at = 0; at < kBlockNumbers; at += 32) {
+    const __m512 g0 = _mm512_loadu_ps(g + at), g1 = _mm512_loadu_ps(g + at + 16);
+    const __m512 u0 = _mm512_loadu_ps(u + at), u1 = _mm512_loadu_ps(u + at + 16);
+    _mm512_store_si512(y + at,
+                       rounded(_mm512_mul_ps(F::value(g0), u0), _mm512_mul_ps(F::value(g1), u1)));
+    if (g_kept != nullptr) put_away(g_kept + at, rounded(g0, g1));
+    if (u_kept != nullptr) put_away(u_kept + at, rounded(u0, u1));
+  }
+}
+
+void gate(Activation kind, const float* g, const float* u, BFloat16* y, BFloat16* g_kept,
+          BFloat16* u_kept) {
+  if (kind == Activation::kSilu) return gate_with<Silu>(g, u, y, g_kept, u_kept);
+  if (kind == Activation::kGeluTanh) return gate_with<GeluTanh>(g, u, y, g_kept, u_kept);
+  kFusedBF16Scalar.gate(kind, g, u, y, g_kept, u_kept);
+}
+
+template <class F>
+void gate_backward_with(const float* dy, BFloat16* g, BFloat16* u) {
+  for (int64_t at = 0; at < kBlockNumbers; at += 32) {
+    __m512 dg[2];
+    __m512 du[2];
+    for (int64_t half = 0; half < 2; ++half) {
+      const __m512 d = _mm512_loadu_ps(dy + at + 16 * half);
+      __m512 value;
+      __m512 slope;
+      F::both(widened(g + at + 16 * half), value, slope);
+      dg[half] = _mm512_mul_ps(_mm512_mul_ps(d, widened(u + at + 16 * half)), slope);
+      du[half] = _mm512_mul_ps(d, value);
+    }
+    _mm512_store_si512(g + at, rounded(dg[0], dg[1]));
+    _mm512_store_si512(u + at, rounded(du[0], du[1]));
+  }
+}
+
+void gate_backward(Activation kind, const float* dy, BFloat16* g, BFloat16* u) {
+  if (kind == Activation::kSilu) return gate_backward_with<Silu>(dy, g, u);
+  if (kind == Activation::kGeluTanh) return gate_backward_with<GeluTanh>(dy, g, u);
+  kFusedBF16Scalar.gate_backward(kind, dy, g, u);
+}
+
+void settle() {
+  _mm_sfence();
+}
+
+// What rows are relative to follows their largest score once that is well above it: a horizontal
+// maximum for every row of every block would cost more than the exponentials.
+constexpr float kSlack = 40.0f;
+
+void exponentials(const float* s, int64_t cols, float factor, const SoftmaxRows& rows,
+                  float* relative, BFloat16* w) {
+  const auto low_mask = static_cast<__mmask16>(cols >= 16 ? 0xFFFF : (1 << cols) - 1);
+  const auto high_mask = static_cast<__mmask16>(cols >= 32  ? 0xFFFF
+                                                : cols > 16 ? (1 << (cols - 16)) - 1
+                                                            : 0);
+  const __m512 by = _mm512_set1_ps(factor);
+  const __m512 never = _mm512_set1_ps(-1e30f);  // finite, or exp2 would make a NaN of it
+  for (int64_t i = 0; i < kBandLines; ++i, s += kBandLines, w += kBandLines) {
+    const __m512 low = _mm512_mask_mul_ps(never, low_mask, by, _mm512_loadu_ps(s));
+    const __m512 high = _mm512_mask_mul_ps(never, high_mask, by, _mm512_loadu_ps(s + 16));
+    const __m512 larger = _mm512_max_ps(low, high);
+    float most = rows.most[i];
+    __m512 sums = _mm512_loadu_ps(rows.total + 16 * i);
+    if (_mm512_cmp_ps_mask(larger, _mm512_set1_ps(most + kSlack), _CMP_GT_OQ) != 0) {
+      const float top = _mm512_reduce_max_ps(larger);
+      const __m512 change = _mm512_set1_ps((most - top) * kLog2E);
+      sums = most == -INFINITY ? _mm512_setzero_ps() : _mm512_mul_ps(sums, exp2(change));
+      rows.most[i] = most = top;
+    }
+    relative[i] = most;
+    const __m512 shift = _mm512_set1_ps(-most * kLog2E);
+    const __m512 e0 = exp2(_mm512_fmadd_ps(low, _mm512_set1_ps(kLog2E), shift));
+    const __m512 e1 = exp2(_mm512_fmadd_ps(high, _mm512_set1_ps(kLog2E), shift));
+    _mm512_storeu_ps(rows.total + 16 * i, _mm512_add_ps(sums, _mm512_add_ps(e0, e1)));
+    _mm512_store_si512(w, rounded(e0, e1));
+  }
+}
+
+void scale_rows(const float* factors, BFloat16* w) {
+  for (int64_t i = 0; i < kBandLines; ++i, w += kBandLines) {
+    const __m512 factor = _mm512_set1_ps(factors[i]);
+    _mm512_store_si512(
+        w, rounded(_mm512_mul_ps(factor, widened(w)), _mm512_mul_ps(factor, widened(w + 16))));
+  }
+}
+
+}  // namespace
+
+const FusedBF16 kFusedBF16Avx512{gate, gate_backward, settle, exponentials, scale_rows};
+
+}  // namespace moxie::kernels
+#endif

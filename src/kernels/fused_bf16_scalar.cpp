@@ -1,0 +1,79 @@
+#include <algorithm>
+#include <cmath>
+
+#include "base/cpu.h"
+#include "kernels/fused_bf16.h"
+
+namespace moxie::kernels {
+
+const FusedBF16& fused_bf16() {
+#ifndef MOXIE_SCALAR_ONLY
+  if (bf16_is_native()) return kFusedBF16Avx512;
+#endif
+  return kFusedBF16Scalar;
+}
+
+namespace {
+
+// A pair of tiles of A holds its 32 lines of 32 numbers one after the other.
+void round(const float* numbers, BFloat16* tiles) {
+  if (tiles == nullptr) return;
+  std::transform(numbers, numbers + kBlockNumbers, tiles, to_bfloat16);
+}
+void widen(const BFloat16* tiles, float* numbers) {
+  std::transform(tiles, tiles + kBlockNumbers, numbers, [](BFloat16 x) { return to_float(x); });
+}
+
+void gate(Activation kind, const float* g, const float* u, BFloat16* y, BFloat16* g_kept,
+          BFloat16* u_kept) {
+  float out[kBlockNumbers];
+  row_kernels<float>().gate(kind, g, u, out, kBlockNumbers);
+  round(out, y);
+  round(g, g_kept);
+  round(u, u_kept);
+}
+
+void gate_backward(Activation kind, const float* dy, BFloat16* g, BFloat16* u) {
+  float values[2][kBlockNumbers];
+  float gradients[2][kBlockNumbers];
+  widen(g, values[0]);
+  widen(u, values[1]);
+  row_kernels<float>().gate_backward(kind, values[0], values[1], dy, gradients[0], gradients[1],
+                                     kBlockNumbers);
+  round(gradients[0], g);
+  round(gradients[1], u);
+}
+
+void settle() {}
+
+void exponentials(const float* s, int64_t cols, float factor, const SoftmaxRows& rows,
+                  float* relative, BFloat16* w) {
+  for (int64_t i = 0; i < kBandLines; ++i, s += kBandLines, w += kBandLines) {
+    float* sums = rows.total + i * 16;
+    float most = rows.most[i];
+    for (int64_t j = 0; j < cols; ++j) most = std::max(most, factor * s[j]);
+    if (most > rows.most[i]) {
+      const float shrink = std::exp(rows.most[i] - most);
+      for (int64_t lane = 0; lane < 16; ++lane) sums[lane] *= shrink;
+      rows.most[i] = most;
+    }
+    relative[i] = most;
+    for (int64_t j = 0; j < kBandLines; ++j) {
+      const float e = j < cols ? std::exp(factor * s[j] - most) : 0.0f;
+      sums[j % 16] += e;
+      w[j] = to_bfloat16(e);
+    }
+  }
+}
+
+void scale_rows(const float* factors, BFloat16* w) {
+  for (int64_t i = 0; i < kBandLines; ++i) {
+    for (int64_t j = 0; j < kBandLines; ++j, ++w) *w = to_bfloat16(factors[i] * to_float(*w));
+  }
+}
+
+}  // namespace
+
+const FusedBF16 kFusedBF16Scalar{gate, gate_backward, settle, exponentials, scale_rows};
+
+}  // namespace moxie::kernels
