@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "kernels/attention_backward.h"
+#include "kernels/fused_bf16.h"
 #include "kernels/gemm_parts.h"
 #include "kernels/micro_bf16.h"
 #include "kernels/rowwise.h"
@@ -21,7 +22,7 @@ constexpr int64_t kKeyTile = kKeyBands * kBand;
 using Pass = GradientPass<float>;
 using Unit = GradientUnit<float>;
 
-// A tile of queries of one head. As A along d; as B columns of d along the queries.
+// A tile of queries of one head. As A along d; as A columns of d along the queries.
 struct Queries {
   int64_t head, begin, end;
   BFloat16 *q, *dout;            // [bands, depth]: q times the scale
@@ -39,9 +40,9 @@ struct Keys {
 
 // Of a tile of queries and a tile of keys.
 struct Weights {
-  float *p, *ds;                   // of a band of queries: [32, kKeyTile]
-  BFloat16* ds_along;              // the same as A, along the keys
-  BFloat16 *p_across, *ds_across;  // A: bands of keys along the queries, [kKeyBands, kQueryBands]
+  float *p, *ds;               // of a band of queries: [32, kKeyTile]
+  BFloat16* ds_along;          // the same as A, along the keys
+  BFloat16 *p_down, *ds_down;  // B: bands of keys along the queries, [kKeyBands, kQueryBands]
 };
 
 class Memory {  // a thread's, given out piece by piece
@@ -56,7 +57,7 @@ class Memory {  // a thread's, given out piece by piece
 
 // Bands of `rows` rows of d columns, rows `ld` apart, times a factor.
 void pack(const float* src, int64_t ld, int64_t rows, int64_t d, float factor, Side side,
-          float* scaled, BFloat16* along, BFloat16* down) {
+          float* scaled, BFloat16* along, BFloat16* down, Side down_side) {
   const MicroBF16& kernel = micro_bf16();
   const int64_t depth = ceil_div(d, kTileDepth);
   const int64_t bands = ceil_div(rows, kBand);
@@ -75,18 +76,56 @@ void pack(const float* src, int64_t ld, int64_t rows, int64_t d, float factor, S
       kernel.along(from, step, lines, d, side, along + band * depth * kTilePair);
     }
     for (int64_t c = 0; down != nullptr && c < depth; ++c) {
-      kernel.across(from + c * kBand, step, std::min(kBand, d - c * kBand), lines, Side::kB,
+      kernel.across(from + c * kBand, step, std::min(kBand, d - c * kBand), lines, down_side,
                     down + (c * bands + band) * kTilePair);
     }
   }
 }
 
-// c[rows, d] += a B, B by bands of 32 columns that stand `size` numbers apart.
-void add_product(int64_t rows, int64_t d, int64_t tiles, const BFloat16* a, const BFloat16* b,
-                 int64_t size, float* c, int64_t ldc) {
-  for (int64_t j = 0; j < d; j += kBand, b += size) {
-    micro_bf16().multiply({static_cast<int>(rows), static_cast<int>(std::min(kBand, d - j)), tiles,
-                           a, b, c + j, ldc, 1, true});
+// p and ds of a band of queries from their scores and dp, packed for the products with them.
+void pack_scores(const Pass& pass, const Queries& queries, int64_t band, const Keys& keys,
+                 KeyRange bands, const Weights& w) {
+  const int64_t i = queries.begin + band * kBand;
+  const int64_t rows = std::min(kBand, queries.end - i);
+  const int64_t n = bands.end - bands.begin;
+  float lse[kBand];
+  float delta[kBand];
+  int64_t begin[kBand];
+  int64_t end[kBand];
+  for (int64_t r = 0; r < rows; ++r) {
+    const KeyRange own = visible_in(pass.shape, pass.position(i + r), pass.position(i + r),
+                                    pass.s.kv_len, keys.begin, keys.end);
+    const int64_t row = (i + r) * pass.shape.heads + queries.head;
+    lse[r] = pass.lse[row];
+    delta[r] = pass.delta[row];
+    begin[r] = own.begin - bands.begin;
+    end[r] = own.end - bands.begin;
+  }
+  float* p = w.p + bands.begin;
+  float* ds = w.ds + bands.begin;
+  const int64_t step = kQueryBands * kTilePair;
+  const int64_t at = bands.begin / kBand * step + band * kTilePair;
+  if (pass.shape.softcap == 0) {
+    fused_bf16().score_gradients({p, ds, kKeyTile, rows, n, lse, delta, begin, end},
+                                 {w.ds_along, w.p_down + at, w.ds_down + at, step});
+    return;
+  }
+  for (int64_t r = 0; r < rows; ++r, p += kKeyTile, ds += kKeyTile) {
+    for (float* values : {p, ds}) {
+      std::fill(values, values + begin[r], 0.0f);
+      std::fill(values + end[r], values + n, 0.0f);
+    }
+    row_kernels<float>().score_gradient(lse[r], delta[r], pass.shape.softcap, p + begin[r],
+                                        ds + begin[r], end[r] - begin[r]);
+  }
+  const MicroBF16& kernel = micro_bf16();
+  p = w.p + bands.begin;
+  ds = w.ds + bands.begin;
+  kernel.along(ds, kKeyTile, rows, n, Side::kA, w.ds_along);
+  for (int64_t j = 0; j < n; j += kBand) {
+    const int64_t to = at + j / kBand * step;
+    kernel.across(p + j, kKeyTile, kBand, rows, Side::kB, w.p_down + to);
+    kernel.across(ds + j, kKeyTile, kBand, rows, Side::kB, w.ds_down + to);
   }
 }
 
@@ -101,11 +140,8 @@ KeyRange query_gradients(const Pass& pass, const Queries& queries, int64_t band,
   const int64_t rows = std::min(kBand, queries.end - i);
   const int64_t count = keys.end - keys.begin;
   const int64_t key_bands = ceil_div(count, kBand);
-  const auto seen_by = [&](int64_t first, int64_t last) {
-    return visible_in(shape, pass.position(first), pass.position(last), pass.s.kv_len, keys.begin,
-                      keys.end);
-  };
-  const KeyRange seen = seen_by(i, i + rows - 1);
+  const KeyRange seen = visible_in(shape, pass.position(i), pass.position(i + rows - 1),
+                                   pass.s.kv_len, keys.begin, keys.end);
   if (seen.begin == seen.end) return seen;
   const int64_t from = seen.begin / kBand * kBand;
   const int64_t to = round_up(seen.end, kBand);
@@ -118,29 +154,18 @@ KeyRange query_gradients(const Pass& pass, const Queries& queries, int64_t band,
     kernel.multiply({static_cast<int>(rows), cols, depth, queries.dout + a, keys.v + b, w.ds + j,
                      kKeyTile, 1, false});
   }
-  for (int64_t r = 0; r < rows; ++r) {
-    const KeyRange own = seen_by(i + r, i + r);
-    const int64_t row = (i + r) * shape.heads + queries.head;
-    for (float* values : {w.p + r * kKeyTile, w.ds + r * kKeyTile}) {
-      std::fill(values + from, values + own.begin, 0.0f);
-      std::fill(values + own.end, values + to, 0.0f);
-    }
-    row_kernels<float>().score_gradient(pass.lse[row], pass.delta[row], shape.softcap,
-                                        w.p + r * kKeyTile + own.begin,
-                                        w.ds + r * kKeyTile + own.begin, own.end - own.begin);
-  }
-  kernel.along(w.ds + from, kKeyTile, rows, to - from, Side::kA, w.ds_along);
-  add_product(rows, d, (to - from) / kTileDepth, w.ds_along, keys.k_down + from / kBand * kTilePair,
-              key_bands * kTilePair, pass.dq + i * pass.stride + queries.head * d, pass.stride);
-  for (int64_t j = from; j < to; j += kBand) {
-    const int64_t at = (j / kBand * kQueryBands + band) * kTilePair;
-    kernel.across(w.p + j, kKeyTile, kBand, rows, Side::kA, w.p_across + at);
-    kernel.across(w.ds + j, kKeyTile, kBand, rows, Side::kA, w.ds_across + at);
+  pack_scores(pass, queries, band, keys, {from, to}, w);
+  const BFloat16* k = keys.k_down + from / kBand * kTilePair;
+  float* dq = pass.dq + i * pass.stride + queries.head * d;
+  for (int64_t c = 0; c < d; c += kBand, k += key_bands * kTilePair) {
+    kernel.multiply({static_cast<int>(rows), static_cast<int>(std::min(kBand, d - c)),
+                     (to - from) / kTileDepth, w.ds_along, k, dq + c, pass.stride, 1, true});
   }
   return {from, to};
 }
 
-// A tile of queries against a tile of keys; dk and dv are those of its first key.
+// A tile of queries against a tile of keys; dk and dv, [d, kKeyTile], are those of its keys,
+// turned: so p and ds are B, where two queries' numbers stand side by side, as they are made.
 void run_tile(const Pass& pass, const Queries& queries, const Keys& keys, const Weights& w,
               float* dk, float* dv) {
   const int64_t d = pass.shape.head_dim;
@@ -155,15 +180,28 @@ void run_tile(const Pass& pass, const Queries& queries, const Keys& keys, const 
       last[j] = band + 1;
     }
   }
-  const int64_t size = queries.bands() * kTilePair;
   for (int64_t j = 0; j * kBand < count; ++j) {
     if (first[j] >= last[j]) continue;
-    const int64_t rows = std::min(kBand, count - j * kBand);
-    const int64_t a = (j * kQueryBands + first[j]) * kTilePair;
-    const int64_t b = first[j] * kTilePair;
-    const int64_t tiles = last[j] - first[j];
-    add_product(rows, d, tiles, w.p_across + a, queries.dout_down + b, size, dv + j * kBand * d, d);
-    add_product(rows, d, tiles, w.ds_across + a, queries.q_down + b, size, dk + j * kBand * d, d);
+    const auto cols = static_cast<int>(std::min(kBand, count - j * kBand));
+    const int64_t b = (j * kQueryBands + first[j]) * kTilePair;
+    for (int64_t c = 0; c < d; c += kBand) {
+      const auto rows = static_cast<int>(std::min(kBand, d - c));
+      const int64_t a = (c / kBand * queries.bands() + first[j]) * kTilePair;
+      const int64_t at = c * kKeyTile + j * kBand;
+      const auto add = [&](const BFloat16* left, const BFloat16* right, float* sums) {
+        micro_bf16().multiply(
+            {rows, cols, last[j] - first[j], left + a, right + b, sums + at, kKeyTile, 1, true});
+      };
+      add(queries.dout_down, w.p_down, dv);
+      add(queries.q_down, w.ds_down, dk);
+    }
+  }
+}
+
+// rows[i, :] = turned[:, i] of [d, kKeyTile]
+void turn_back(const float* turned, int64_t count, int64_t d, float* rows) {
+  for (int64_t i = 0; i < count; ++i) {
+    for (int64_t c = 0; c < d; ++c) rows[i * d + c] = turned[c * kKeyTile + i];
   }
 }
 
@@ -182,14 +220,16 @@ void gradients_bf16(const Pass& pass, const Unit& unit) {
   Memory memory((group * tiles * 4 * queries_size + 3 * keys_size + 2 * weights_size +
                  kKeyBands * kTilePair) /
                     2 +
-                2 * kBand * kKeyTile + kBand * d);
+                2 * (kBand + d) * kKeyTile + kBand * d);
+  float* dk = memory.floats(d * kKeyTile);
+  float* dv = memory.floats(d * kKeyTile);
   float* scaled = memory.floats(kBand * d);
   Weights weights{};
   weights.p = memory.floats(kBand * kKeyTile);
   weights.ds = memory.floats(kBand * kKeyTile);
   weights.ds_along = memory.numbers(kKeyBands * kTilePair);
-  weights.p_across = memory.numbers(weights_size);
-  weights.ds_across = memory.numbers(weights_size);
+  weights.p_down = memory.numbers(weights_size);
+  weights.ds_down = memory.numbers(weights_size);
   Keys keys{};
   keys.k = memory.numbers(keys_size);
   keys.v = memory.numbers(keys_size);
@@ -207,8 +247,10 @@ void gradients_bf16(const Pass& pass, const Unit& unit) {
   for_queries([&](const Queries& own) {
     const int64_t at = own.begin * pass.stride + own.head * d;
     const int64_t rows = own.end - own.begin;
-    pack(pass.q + at, pass.stride, rows, d, shape.scale, Side::kA, scaled, own.q, own.q_down);
-    pack(pass.dout + at, pass.stride, rows, d, 1, Side::kA, scaled, own.dout, own.dout_down);
+    pack(pass.q + at, pass.stride, rows, d, shape.scale, Side::kA, scaled, own.q, own.q_down,
+         Side::kA);
+    pack(pass.dout + at, pass.stride, rows, d, 1, Side::kA, scaled, own.dout, own.dout_down,
+         Side::kA);
     for (int64_t r = 0; r < rows; ++r) std::fill_n(pass.dq + at + r * pass.stride, d, 0.0f);
   });
   for (int64_t j = unit.keys.begin; j < unit.keys.end; j += kKeyTile) {
@@ -216,18 +258,18 @@ void gradients_bf16(const Pass& pass, const Unit& unit) {
     keys.end = std::min(unit.keys.end, j + kKeyTile);
     const int64_t at = j * pass.kv_stride + unit.kv_head * d;
     const int64_t rows = keys.end - j;
-    pack(pass.s.k + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.k, nullptr);
-    pack(pass.s.v + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.v, nullptr);
+    pack(pass.s.k + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.k, nullptr, Side::kB);
+    pack(pass.s.v + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.v, nullptr, Side::kB);
     pack(pass.s.k + at, pass.kv_stride, rows, d, shape.scale, Side::kB, scaled, nullptr,
-         keys.k_down);
-    float* dk = unit.dk + (j - unit.keys.begin) * d;
-    float* dv = unit.dv + (j - unit.keys.begin) * d;
-    for (float* sums : {dk, dv}) std::fill_n(sums, rows * d, 0.0f);
+         keys.k_down, Side::kB);
+    for (float* sums : {dk, dv}) std::fill_n(sums, d * kKeyTile, 0.0f);
     for_queries([&](const Queries& own) {
       const KeyRange seen = visible_in(shape, pass.position(own.begin), pass.position(own.end - 1),
                                        pass.s.kv_len, keys.begin, keys.end);
       if (seen.begin < seen.end) run_tile(pass, own, keys, weights, dk, dv);
     });
+    turn_back(dk, rows, d, unit.dk + (j - unit.keys.begin) * d);
+    turn_back(dv, rows, d, unit.dv + (j - unit.keys.begin) * d);
   }
 }
 

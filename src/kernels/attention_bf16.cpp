@@ -4,6 +4,7 @@
 
 #include "kernels/attention_softmax.h"
 #include "kernels/attention_tiles.h"
+#include "kernels/fused_bf16.h"
 #include "kernels/gemm_parts.h"
 #include "kernels/micro_bf16.h"
 #include "kernels/rowwise.h"
@@ -119,10 +120,9 @@ void attend(const AttentionShape<float>& shape, const Unit& unit, const QueryBan
     mask(shape, seen_by(r, r), from, to, memory.scores + r * kKeyTile);
   }
   float shrink[kBand];
-  row_kernels<float>().soften(memory.scores + from, kKeyTile, block.count, to - from, block.most,
-                              block.total, shrink);
+  fused_bf16().soften(memory.scores + from, kKeyTile, block.count, to - from, block.most,
+                      block.total, shrink, memory.weights);
   shrink_rows(block, 0, block.count, shrink, shape.head_dim);
-  kernel.along(memory.scores + from, kKeyTile, block.count, to - from, Side::kA, memory.weights);
   for (int64_t c = 0; c < keys.depth(); ++c) {
     const auto cols = static_cast<int>(std::min(kBand, shape.head_dim - c * kBand));
     kernel.multiply({rows, cols, (to - from) / kTileDepth, memory.weights,

@@ -18,6 +18,22 @@ struct SoftmaxRows {
   float* total;  // of each row, 16 partial sums of them
 };
 
+// Scores s and their gradients dp of up to 32 queries, row by row `stride` apart, and n keys, a
+// multiple of 32. A query sees keys [begin, end).
+struct ScoreBand {
+  const float *s, *dp;
+  int64_t stride, rows, n;
+  const float *lse, *delta;
+  const int64_t *begin, *end;
+};
+// p = exp(s - lse) and ds = p (dp - delta), 0 where a key is not seen: ds as a band of A along the
+// keys; both as B, lines of 32 keys along the queries, of which the pairs of tiles stand `step`
+// numbers apart.
+struct ScoreTiles {
+  BFloat16 *ds, *p_down, *ds_down;
+  int64_t step;
+};
+
 struct FusedBF16 {
   // y = f(g) u as a pair of tiles of A. g and u too where they are given: what is read again much
   // later is written past the caches, until settle().
@@ -34,6 +50,11 @@ struct FusedBF16 {
                        float* relative, BFloat16* w);
   // w times factors[32], one a row, in place.
   void (*scale_rows)(const float* factors, BFloat16* w);
+
+  // RowKernels::soften of n scores, a multiple of 32; the exponentials become a band of A, w.
+  void (*soften)(const float* s, int64_t stride, int64_t rows, int64_t n, float* most, float* total,
+                 float* shrink, BFloat16* w);
+  void (*score_gradients)(const ScoreBand& scores, const ScoreTiles& tiles);
 };
 
 const FusedBF16& fused_bf16();  // of active_isa()

@@ -1,6 +1,7 @@
 #ifndef MOXIE_SCALAR_ONLY
 #include <immintrin.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/fused_bf16.h"
@@ -162,9 +163,99 @@ void scale_rows(const float* factors, BFloat16* w) {
   }
 }
 
+// exp(s - shift) for s - shift <= 88, also of s = -infinity.
+inline __m512 exp_below(__m512 s, __m512 shift_log2) {
+  const __m512 power = _mm512_fmsub_ps(s, _mm512_set1_ps(kLog2E), shift_log2);
+  return exp2(_mm512_max_ps(_mm512_set1_ps(-1000.0f), power));  // of a NaN, the second
+}
+
+void soften(const float* s, int64_t stride, int64_t rows, int64_t n, float* most, float* total,
+            float* shrink, BFloat16* w) {
+  for (int64_t r = 0; r < rows; ++r, s += stride, w += kTileDepth) {
+    __m512 top = _mm512_max_ps(_mm512_loadu_ps(s), _mm512_loadu_ps(s + 16));
+    for (int64_t j = 32; j < n; j += 32) {
+      top = _mm512_max_ps(top, _mm512_max_ps(_mm512_loadu_ps(s + j), _mm512_loadu_ps(s + j + 16)));
+    }
+    const float before = most[r];
+    const float most_now = std::max(before, _mm512_reduce_max_ps(top));
+    const bool is_blind = most_now == -INFINITY;
+    const __m512 shift = _mm512_set1_ps(is_blind ? 0.0f : most_now * kLog2E);
+    __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    BFloat16* to = w;
+    for (int64_t j = 0; j < n; j += 32, to += kTilePair) {
+      const __m512 low = exp_below(_mm512_loadu_ps(s + j), shift);
+      const __m512 high = exp_below(_mm512_loadu_ps(s + j + 16), shift);
+      sum[0] = _mm512_add_ps(sum[0], low);
+      sum[1] = _mm512_add_ps(sum[1], high);
+      _mm512_store_si512(to, rounded(low, high));
+    }
+    most[r] = most_now;
+    shrink[r] = before == most_now ? 1.0f : std::exp(before - most_now);
+    total[r] = total[r] * shrink[r] + _mm512_reduce_add_ps(_mm512_add_ps(sum[0], sum[1]));
+  }
+}
+
+// 16 numbers of two rows as pairs.
+inline __m512i paired(__m512 even, __m512 odd) {
+  alignas(64) static constexpr uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                      21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                      11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return _mm512_permutexvar_epi16(_mm512_load_si512(kOrder), rounded(even, odd));
+}
+
+// Lanes of columns [j, j + 16) that a row sees.
+inline __mmask16 seen(int64_t begin, int64_t end, int64_t j) {
+  const int64_t from = std::clamp<int64_t>(begin - j, 0, 16);
+  const int64_t to = std::clamp<int64_t>(end - j, 0, 16);
+  return static_cast<__mmask16>(from < to ? (1 << to) - (1 << from) : 0);
+}
+
+void score_gradients(const ScoreBand& t, const ScoreTiles& tiles) {
+  for (int64_t r = 0; r < kBandLines; r += 2) {
+    __m512 shift[2];
+    __m512 delta[2];
+    int64_t begin[2] = {};
+    int64_t end[2] = {};  // of a row that is not there: it sees nothing
+    const float* s[2] = {t.s, t.s};
+    const float* dp[2] = {t.dp, t.dp};
+    for (int64_t i = 0; i < 2; ++i) {
+      const bool is_there = r + i < t.rows;
+      shift[i] = _mm512_set1_ps(is_there ? t.lse[r + i] * kLog2E : 0.0f);
+      delta[i] = _mm512_set1_ps(is_there ? t.delta[r + i] : 0.0f);
+      if (!is_there) continue;
+      begin[i] = t.begin[r + i];
+      end[i] = t.end[r + i];
+      s[i] = t.s + (r + i) * t.stride;
+      dp[i] = t.dp + (r + i) * t.stride;
+    }
+    BFloat16* along = tiles.ds + r * kTileDepth;
+    int64_t down = r / 2 * 2 * kLines;
+    for (int64_t j = 0; j < t.n; j += 32, along += kTilePair, down += tiles.step) {
+      __m512 p[2][2];
+      __m512 ds[2][2];
+      for (int i = 0; i < 2; ++i) {
+        for (int half = 0; half < 2; ++half) {
+          const int64_t at = j + 16 * half;
+          const __mmask16 mask = seen(begin[i], end[i], at);
+          p[i][half] = _mm512_maskz_mov_ps(mask, exp_below(_mm512_loadu_ps(s[i] + at), shift[i]));
+          ds[i][half] = _mm512_maskz_mul_ps(mask, p[i][half],
+                                            _mm512_sub_ps(_mm512_loadu_ps(dp[i] + at), delta[i]));
+        }
+        _mm512_store_si512(along + i * kTileDepth, rounded(ds[i][0], ds[i][1]));
+      }
+      for (int half = 0; half < 2; ++half) {
+        const int64_t at = down + half * kTileSize;
+        _mm512_store_si512(tiles.p_down + at, paired(p[0][half], p[1][half]));
+        _mm512_store_si512(tiles.ds_down + at, paired(ds[0][half], ds[1][half]));
+      }
+    }
+  }
+}
+
 }  // namespace
 
-const FusedBF16 kFusedBF16Avx512{gate, gate_backward, settle, exponentials, scale_rows};
+const FusedBF16 kFusedBF16Avx512{gate,       gate_backward, settle,         exponentials,
+                                 scale_rows, soften,        score_gradients};
 
 }  // namespace moxie::kernels
 #endif

@@ -72,8 +72,51 @@ void scale_rows(const float* factors, BFloat16* w) {
   }
 }
 
+// Number j of row r of a band of A.
+BFloat16& in_a(BFloat16* band, int64_t r, int64_t j) {
+  return band[j / kTileDepth * kTilePair + r * kTileDepth + j % kTileDepth];
+}
+// Number r of line j of a pair of tiles of B.
+BFloat16& in_b(BFloat16* pair, int64_t r, int64_t j) {
+  return pair[j / kLines * kTileSize + (r / 2 * kLines + j % kLines) * 2 + r % 2];
+}
+
+void soften(const float* s, int64_t stride, int64_t rows, int64_t n, float* most, float* total,
+            float* shrink, BFloat16* w) {
+  for (int64_t r = 0; r < rows; ++r, s += stride) {
+    const float before = most[r];
+    most[r] = std::max(before, *std::max_element(s, s + n));
+    shrink[r] = before == most[r] ? 1.0f : std::exp(before - most[r]);
+    float sum = 0;
+    for (int64_t j = 0; j < n; ++j) {
+      const float e = std::isinf(most[r]) ? 0.0f : std::exp(s[j] - most[r]);
+      sum += e;
+      in_a(w, r, j) = to_bfloat16(e);
+    }
+    total[r] = total[r] * shrink[r] + sum;
+  }
+}
+
+void score_gradients(const ScoreBand& t, const ScoreTiles& tiles) {
+  for (int64_t r = 0; r < kBandLines; ++r) {
+    for (int64_t j = 0; j < t.n; ++j) {
+      float p = 0;
+      float ds = 0;
+      if (r < t.rows && j >= t.begin[r] && j < t.end[r]) {
+        p = std::exp(t.s[r * t.stride + j] - t.lse[r]);
+        ds = p * (t.dp[r * t.stride + j] - t.delta[r]);
+      }
+      in_a(tiles.ds, r, j) = to_bfloat16(ds);
+      const int64_t pair = j / kBandLines * tiles.step;
+      in_b(tiles.p_down + pair, r, j % kBandLines) = to_bfloat16(p);
+      in_b(tiles.ds_down + pair, r, j % kBandLines) = to_bfloat16(ds);
+    }
+  }
+}
+
 }  // namespace
 
-const FusedBF16 kFusedBF16Scalar{gate, gate_backward, settle, exponentials, scale_rows};
+const FusedBF16 kFusedBF16Scalar{gate,       gate_backward, settle,         exponentials,
+                                 scale_rows, soften,        score_gradients};
 
 }  // namespace moxie::kernels

@@ -43,7 +43,12 @@ class Panels {
   // sums of one product after the other, on all threads.
   template <class Take>
   void run(const Take& take) const {
-    if (a_.bands() < kManyBands) return run_by_columns(take);
+    a_.bands() < kManyBands ? run_by_columns(take) : run_by_rows(take);
+  }
+
+  // The same, but a thread takes all columns of a row, in their order.
+  template <class Take>
+  void run_by_rows(const Take& take) const {
     Tensor memory = Tensor::empty({numbers(std::min(wide_, n_))}, DType::kBF16);
     auto* panel = memory.data<BFloat16>();
     for (int64_t j = 0; j < n_; j += wide_) {

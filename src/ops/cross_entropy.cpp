@@ -6,6 +6,8 @@
 
 #include "base/threads.h"
 #include "kernels/gemm.h"
+#include "kernels/gemm_parts.h"
+#include "kernels/softmax_rows.h"
 #include "ops/checks.h"
 #include "ops/logit_rows.h"
 
@@ -49,6 +51,49 @@ struct Visit {  // one pass over the labelled rows
   Tensor dh, dw;
 };
 
+// Rows of a block of logits that stay packed: 0 where they cannot.
+int64_t packed_block(const Tensor& hidden, const Head& head, const LogitOptions& options,
+                     int64_t count, bool wants_w) {
+  const bool can = hidden.dtype() == DType::kF32 && !head.dense.defined() && !wants_w &&
+                   options.softcap == 0 && count >= kPackedLogitRows &&
+                   head.frozen.runs_packed(count);
+  if (!can) return 0;
+  const int64_t parts = kernels::ceil_div(count, packed_logit_rows(head.vocab()));
+  return kernels::round_up(kernels::ceil_div(count, parts), kernels::kBandLines);
+}
+
+// The same in packed rows (kernels/softmax_rows.h).
+void visit_packed(const Tensor& hidden, const quant::Weight& head, const Attributes& attributes,
+                  const std::vector<int64_t>& rows, int64_t block, Visit& result) {
+  const int64_t d = hidden.cols();
+  const auto count = static_cast<int64_t>(rows.size());
+  Tensor picked = Tensor::empty({block, d}, DType::kF32);
+  std::vector<int64_t> labels(static_cast<size_t>(block));
+  std::vector<double> losses(static_cast<size_t>(block));
+  for (int64_t first = 0; first < count; first += block) {
+    const int64_t n = std::min(block, count - first);
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t row = rows[static_cast<size_t>(first + i)];
+      std::copy_n(hidden.data<float>() + row * d, d, picked.data<float>() + i * d);
+      labels[static_cast<size_t>(i)] = attributes.labels[static_cast<size_t>(row)];
+    }
+    kernels::PackedRows packed(n, d);
+    packed.pack(picked.data<float>(), d, 1);
+    kernels::PackedRows gradient;
+    if (result.dh.defined()) gradient = kernels::PackedRows(n, head.rows());
+    kernels::multiply_cross_entropy(packed, {head.decoder(n), nullptr}, head.rows(),
+                                    static_cast<float>(attributes.options.scale), labels.data(),
+                                    losses.data(), result.dh.defined() ? &gradient : nullptr);
+    for (int64_t i = 0; i < n; ++i) result.loss += losses[static_cast<size_t>(i)];
+    if (!result.dh.defined()) continue;
+    head.matmul_transposed(gradient, picked.data<float>());
+    for (int64_t i = 0; i < n; ++i) {
+      std::copy_n(picked.data<float>() + i * d, d,
+                  result.dh.data<float>() + rows[static_cast<size_t>(first + i)] * d);
+    }
+  }
+}
+
 template <class T>
 Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attributes, bool wants_h,
                 bool wants_w) {
@@ -60,6 +105,12 @@ Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attrib
     if (attributes.labels[i] >= 0) rows.push_back(static_cast<int64_t>(i));
   }
   if (wants_h) result.dh = Tensor::zeros(hidden.shape(), hidden.dtype());
+  const int64_t packed =
+      packed_block(hidden, head, attributes.options, static_cast<int64_t>(rows.size()), wants_w);
+  if (packed > 0) {
+    visit_packed(hidden, head.frozen, attributes, rows, packed, result);
+    return result;
+  }
   if (wants_w) result.dw = Tensor::zeros({vocab, d}, hidden.dtype());
   const int64_t count = static_cast<int64_t>(rows.size());
   const int64_t block = std::min(count, logit_rows_a_block(vocab, sizeof(T)));
