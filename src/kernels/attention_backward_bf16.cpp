@@ -198,13 +198,6 @@ void run_tile(const Pass& pass, const Queries& queries, const Keys& keys, const 
   }
 }
 
-// rows[i, :] = turned[:, i] of [d, kKeyTile]
-void turn_back(const float* turned, int64_t count, int64_t d, float* rows) {
-  for (int64_t i = 0; i < count; ++i) {
-    for (int64_t c = 0; c < d; ++c) rows[i * d + c] = turned[c * kKeyTile + i];
-  }
-}
-
 }  // namespace
 
 void gradients_bf16(const Pass& pass, const Unit& unit) {
@@ -268,8 +261,8 @@ void gradients_bf16(const Pass& pass, const Unit& unit) {
                                        pass.s.kv_len, keys.begin, keys.end);
       if (seen.begin < seen.end) run_tile(pass, own, keys, weights, dk, dv);
     });
-    turn_back(dk, rows, d, unit.dk + (j - unit.keys.begin) * d);
-    turn_back(dv, rows, d, unit.dv + (j - unit.keys.begin) * d);
+    fused_bf16().transpose(dk, kKeyTile, rows, d, unit.dk + (j - unit.keys.begin) * d);
+    fused_bf16().transpose(dv, kKeyTile, rows, d, unit.dv + (j - unit.keys.begin) * d);
   }
 }
 

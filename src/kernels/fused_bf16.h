@@ -55,6 +55,9 @@ struct FusedBF16 {
   void (*soften)(const float* s, int64_t stride, int64_t rows, int64_t n, float* most, float* total,
                  float* shrink, BFloat16* w);
   void (*score_gradients)(const ScoreBand& scores, const ScoreTiles& tiles);
+  // to[i, c] = from[c, i] for i < rows and c < cols; rows of `from` stand ld apart, of `to` end to
+  // end.
+  void (*transpose)(const float* from, int64_t ld, int64_t rows, int64_t cols, float* to);
 };
 
 const FusedBF16& fused_bf16();  // of active_isa()

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/fused_bf16.h"
+#include "kernels/micro_bf16_impl.h"
 
 namespace moxie::kernels {
 namespace {
@@ -252,10 +253,28 @@ void score_gradients(const ScoreBand& t, const ScoreTiles& tiles) {
   }
 }
 
+void transpose(const float* from, int64_t ld, int64_t rows, int64_t cols, float* to) {
+  for (int64_t i = 0; i < rows; i += 16) {
+    for (int64_t c = 0; c < cols; c += 16) {
+      const auto in = static_cast<__mmask16>(rows - i >= 16 ? 0xFFFF : (1 << (rows - i)) - 1);
+      const auto out = static_cast<__mmask16>(cols - c >= 16 ? 0xFFFF : (1 << (cols - c)) - 1);
+      __m512i lines[16];
+      for (int64_t k = 0; k < 16; ++k) {
+        const __mmask16 mask = c + k < cols ? in : 0;
+        lines[k] = _mm512_maskz_loadu_epi32(mask, from + (c + k) * ld + i);
+      }
+      __m512i turned[16];
+      transpose_words(lines, turned);
+      for (int64_t k = 0; k < std::min<int64_t>(16, rows - i); ++k)
+        _mm512_mask_storeu_epi32(to + (i + k) * cols + c, out, turned[k]);
+    }
+  }
+}
+
 }  // namespace
 
-const FusedBF16 kFusedBF16Avx512{gate,       gate_backward, settle,         exponentials,
-                                 scale_rows, soften,        score_gradients};
+const FusedBF16 kFusedBF16Avx512{gate,       gate_backward, settle,          exponentials,
+                                 scale_rows, soften,        score_gradients, transpose};
 
 }  // namespace moxie::kernels
 #endif

@@ -114,9 +114,15 @@ void score_gradients(const ScoreBand& t, const ScoreTiles& tiles) {
   }
 }
 
+void transpose(const float* from, int64_t ld, int64_t rows, int64_t cols, float* to) {
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t c = 0; c < cols; ++c) to[i * cols + c] = from[c * ld + i];
+  }
+}
+
 }  // namespace
 
-const FusedBF16 kFusedBF16Scalar{gate,       gate_backward, settle,         exponentials,
-                                 scale_rows, soften,        score_gradients};
+const FusedBF16 kFusedBF16Scalar{gate,       gate_backward, settle,          exponentials,
+                                 scale_rows, soften,        score_gradients, transpose};
 
 }  // namespace moxie::kernels

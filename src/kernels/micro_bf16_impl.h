@@ -1,6 +1,6 @@
 #pragma once
-// Packing for both tables of AVX-512: included once by micro_bf16_avx512.cpp and
-// micro_bf16_amx.cpp. Everything has internal linkage, as in micro_impl.h.
+// Packing for both tables of AVX-512, included once by each source that is compiled for it.
+// Everything has internal linkage, as in micro_impl.h.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -38,8 +38,8 @@ inline __m512i load_pairs(const BFloat16* first, const BFloat16* second, __mmask
   return _mm512_or_si512(even, _mm512_slli_epi32(odd, 16));
 }
 
-// to[16 j + i] = word j of rows[i].
-inline void store_transposed(const __m512i (&rows)[16], BFloat16* to) {
+// Word i of columns[j] = word j of rows[i].
+inline void transpose_words(const __m512i (&rows)[16], __m512i (&columns)[16]) {
   __m512i pairs[16];
   for (int i = 0; i < 16; i += 2) {
     pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
@@ -58,15 +58,20 @@ inline void store_transposed(const __m512i (&rows)[16], BFloat16* to) {
     const __m512i b = _mm512_shuffle_i32x4(fours[8 + c], fours[12 + c], 0x44);
     const __m512i d = _mm512_shuffle_i32x4(fours[c], fours[4 + c], 0xEE);
     const __m512i e = _mm512_shuffle_i32x4(fours[8 + c], fours[12 + c], 0xEE);
-    _mm512_storeu_si512(to + 32 * c, _mm512_shuffle_i32x4(a, b, 0x88));
-    _mm512_storeu_si512(to + 32 * (4 + c), _mm512_shuffle_i32x4(a, b, 0xDD));
-    _mm512_storeu_si512(to + 32 * (8 + c), _mm512_shuffle_i32x4(d, e, 0x88));
-    _mm512_storeu_si512(to + 32 * (12 + c), _mm512_shuffle_i32x4(d, e, 0xDD));
+    columns[c] = _mm512_shuffle_i32x4(a, b, 0x88);
+    columns[4 + c] = _mm512_shuffle_i32x4(a, b, 0xDD);
+    columns[8 + c] = _mm512_shuffle_i32x4(d, e, 0x88);
+    columns[12 + c] = _mm512_shuffle_i32x4(d, e, 0xDD);
   }
 }
 
 inline void store(const __m512i (&rows)[16], BFloat16* to) {
   for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + 32 * i, rows[i]);
+}
+inline void store_transposed(const __m512i (&rows)[16], BFloat16* to) {
+  __m512i columns[16];
+  transpose_words(rows, columns);
+  store(columns, to);
 }
 
 // The two halves of a band.
