@@ -73,8 +73,7 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   if (call.wanted[0]) {
     rows.set_spare(dh.data<float>(), 1);
     const bool adds = call.gathered[0].defined();
-    dx = adds ? std::exchange(call.gathered[0], Tensor())
-              : Tensor::empty({n, a.cols()}, DType::kF32);
+    dx = call.gradient_of(0, {n, a.cols()}, DType::kF32);
     weight.matmul_transposed(rows, dx.data<float>(), a.data<float>(), adds);
   }
   return {dx, da, db};

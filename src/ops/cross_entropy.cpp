@@ -189,10 +189,22 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
     dispatch_float(dy.dtype(), "cross_entropy", [&](auto zero) {
       using T = decltype(zero);
       const T factor = *dy.data<T>();
-      if (factor != T{1}) {
-        for (T& value : kept.span<T>()) value *= factor;
-      }
+      Tensor& gathered = call.gathered[i];
+      if (!gathered.defined() && factor == T{1}) return;
+      parallel_for(kept.count(), 1 << 15, [&](int64_t begin, int64_t end) {
+        T* values = kept.data<T>() + begin;
+        if (gathered.defined()) {
+          kernels::row_kernels<T>().add_scaled(values, factor, gathered.data<T>() + begin,
+                                               end - begin);
+        } else {
+          kernels::row_kernels<T>().scale(factor, values, end - begin);
+        }
+      });
     });
+    if (call.gathered[i].defined()) {
+      gradients.push_back(std::exchange(call.gathered[i], Tensor()));
+      continue;
+    }
     gradients.push_back(kept);
   }
   return gradients;

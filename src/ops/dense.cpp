@@ -34,14 +34,16 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
   dispatch_float(dy.dtype(), "dense", [&](auto zero) {
     using T = decltype(zero);
     if (const Tensor& w = call.saved[1]; w.defined()) {
-      dx = Tensor::empty({dy.rows(), w.cols()}, dy.dtype());
+      const bool adds = call.gathered[0].defined();
+      dx = call.gradient_of(0, {dy.rows(), w.cols()}, dy.dtype());
       kernels::gemm_nn(dy.rows(), w.cols(), dy.cols(), dy.data<T>(), w.data<T>(), dx.data<T>(),
-                       false, T{1}, arithmetic);
+                       adds, T{1}, arithmetic);
     }
     if (const Tensor& x = call.saved[0]; x.defined()) {
-      dw = Tensor::empty({dy.cols(), x.cols()}, dy.dtype());
+      const bool adds = call.gathered[1].defined();
+      dw = call.gradient_of(1, {dy.cols(), x.cols()}, dy.dtype());
       kernels::gemm_tn(dy.cols(), x.cols(), dy.rows(), dy.data<T>(), x.data<T>(), dw.data<T>(),
-                       false, T{1}, arithmetic);
+                       adds, T{1}, arithmetic);
     }
   });
   return {dx, dw};

@@ -211,10 +211,7 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   rows = PackedRows();
   const bool adds = call.gathered[0].defined();
   Tensor dx;
-  if (call.wanted[0]) {
-    dx = adds ? std::exchange(call.gathered[0], Tensor())
-              : Tensor::empty({n, gate.weight.cols()}, DType::kF32);
-  }
+  if (call.wanted[0]) dx = call.gradient_of(0, {n, gate.weight.cols()}, DType::kF32);
   std::vector<Tensor> gradients{dx};
   Tensor dh = Tensor::empty({n, kept.h.defined() ? kept.h.cols() : 0}, DType::kF32);
   int64_t at = 0;

@@ -30,10 +30,12 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
 
 std::vector<Tensor> backward(Call& call, const Tensor& dy) {
   const auto& attributes = attributes_of<Attributes>(call);
-  Tensor dt = Tensor::zeros(attributes.table, dy.dtype());
+  const bool adds = call.gathered[0].defined();
+  Tensor dt = call.gradient_of(0, attributes.table, dy.dtype());
   const int64_t d = dy.cols();
   dispatch_float(dy.dtype(), "gather_rows", [&](auto zero) {
     using T = decltype(zero);
+    if (!adds) std::fill_n(dt.data<T>(), dt.count(), T{0});
     for (size_t i = 0; i < attributes.ids.size(); ++i) {  // one order: ids may repeat
       T* row = dt.data<T>() + attributes.ids[i] * d;
       const T* g = dy.data<T>() + static_cast<int64_t>(i) * d;

@@ -26,8 +26,7 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
 std::vector<Tensor> backward(Call& call, const Tensor& dy) {
   const auto& weight = attributes_of<quant::Weight>(call);
   const bool adds = call.gathered[0].defined();
-  Tensor dx = adds ? std::exchange(call.gathered[0], Tensor())
-                   : Tensor::empty({dy.rows(), weight.cols()}, dy.dtype());
+  Tensor dx = call.gradient_of(0, {dy.rows(), weight.cols()}, dy.dtype());
   dispatch_float(dy.dtype(), "linear", [&](auto zero) {
     using T = decltype(zero);
     weight.matmul_transposed(dy.data<T>(), dy.rows(), dx.data<T>(), adds);

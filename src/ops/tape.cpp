@@ -1,6 +1,7 @@
 #include "ops/tape.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/threads.h"
 
@@ -35,6 +36,11 @@ Tensor ones_like(const Tensor& x) {
 
 bool Call::any_wanted() const {
   return std::find(wanted.begin(), wanted.end(), true) != wanted.end();
+}
+
+Tensor Call::gradient_of(size_t i, Shape shape, DType dtype) {
+  if (!gathered[i].defined()) return Tensor::empty(std::move(shape), dtype);
+  return std::exchange(gathered[i], Tensor());
 }
 
 Tape::Tape() : outer_(active_tape) {
@@ -111,8 +117,8 @@ Tensor Tape::recompute(const std::vector<Tensor>& inputs,
 void Tape::accumulate(int64_t var, Tensor gradient) {
   const auto index = static_cast<size_t>(var - 1);
   gradient.var = 0;
-  if (sinks_[index].defined()) {
-    add_into(sinks_[index], gradient);
+  if (const Tensor& sink = sinks_[index]; sink.defined()) {
+    if (gradient.raw() != sink.raw()) add_into(sink, gradient);  // else it was lent, and added to
     return;
   }
   Tensor& held = gradients_[index];
@@ -132,7 +138,12 @@ void Tape::lend_gradients(Node& node) {
   node.call.gathered.resize(node.inputs.size());
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     if (node.inputs[i] == 0) continue;
-    Tensor& held = gradients_[static_cast<size_t>(node.inputs[i] - 1)];
+    const auto index = static_cast<size_t>(node.inputs[i] - 1);
+    if (sinks_[index].defined()) {
+      node.call.gathered[i] = sinks_[index];
+      continue;
+    }
+    Tensor& held = gradients_[index];
     if (held.defined() && held.sole_owner()) {
       node.call.gathered[i] = std::exchange(held, Tensor());
     }
@@ -158,7 +169,8 @@ void Tape::backward(const Tensor& output, const Tensor& d_output) {
       gradients = node.op->backward(node.call, dy);
       for (size_t i = 0; i < node.inputs.size(); ++i) {
         if (!node.call.gathered[i].defined()) continue;
-        gradients_[static_cast<size_t>(node.inputs[i] - 1)] = std::move(node.call.gathered[i]);
+        const auto index = static_cast<size_t>(node.inputs[i] - 1);
+        if (!sinks_[index].defined()) gradients_[index] = std::move(node.call.gathered[i]);
       }
     } else {
       Tape inner;

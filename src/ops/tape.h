@@ -26,9 +26,12 @@ struct Call {
   std::vector<bool> wanted;  // per input: is its gradient asked for (all false without a tape)
   std::vector<Tensor> saved;
   // Per input, in the backward: the gradient that other uses of it have gathered, where nothing
-  // else holds it. An op may move it out, add its own and return it as the gradient.
+  // else reads it, or what leaf_into() was given. An op may move it out, add its own and return it
+  // as the gradient.
   std::vector<Tensor> gathered;
   bool any_wanted() const;
+  // The gathered gradient of input i, to add to, moved out; where there is none, new memory.
+  Tensor gradient_of(size_t i, Shape shape, DType dtype);
 };
 
 struct Sample {  // one case of the conformance tests, in f64; made from a seed
