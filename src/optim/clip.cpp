@@ -33,11 +33,20 @@ double norm_of(const std::vector<Piece>& pieces) {
   parallel_for(static_cast<int64_t>(pieces.size()), 4, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       const Piece& piece = pieces[static_cast<size_t>(p)];
-      double sum = 0;
-      for (int64_t i = 0; i < piece.count; ++i) {
-        sum += static_cast<double>(piece.data[i]) * piece.data[i];
+      // Four sums, which do not wait for one another.
+      const auto square = [&](int64_t i) {
+        return static_cast<double>(piece.data[i]) * piece.data[i];
+      };
+      double parts[4] = {};
+      int64_t i = 0;
+      for (; i + 4 <= piece.count; i += 4) {
+        parts[0] += square(i);
+        parts[1] += square(i + 1);
+        parts[2] += square(i + 2);
+        parts[3] += square(i + 3);
       }
-      sums[static_cast<size_t>(p)] = sum;
+      for (; i < piece.count; ++i) parts[0] += square(i);
+      sums[static_cast<size_t>(p)] = (parts[0] + parts[1]) + (parts[2] + parts[3]);
     }
   });
   double total = 0;
