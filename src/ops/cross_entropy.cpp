@@ -113,8 +113,10 @@ Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attrib
   }
   if (wants_w) result.dw = Tensor::zeros({vocab, d}, hidden.dtype());
   const int64_t count = static_cast<int64_t>(rows.size());
-  const int64_t block = std::min(count, logit_rows_a_block(vocab, sizeof(T)));
   if (count == 0) return result;
+  // Even ones: every block decodes the whole head.
+  const int64_t parts = kernels::ceil_div(count, logit_rows_a_block(vocab, sizeof(T)));
+  const int64_t block = kernels::ceil_div(count, parts);
   Tensor logits = Tensor::empty({block, vocab}, hidden.dtype());
   Tensor picked = Tensor::empty({block, d}, hidden.dtype());
   Tensor back = Tensor::empty({block, d}, hidden.dtype());

@@ -48,10 +48,10 @@ inline int64_t logit_rows_a_block(int64_t vocab, size_t element) {
       8, kLogitBytes / static_cast<int64_t>(element) / std::max<int64_t>(1, vocab));
 }
 
-// The same of logits that stay packed in bf16, twice the bytes: below so many they are not packed.
-inline constexpr int64_t kPackedLogitRows = 256;
+// The same of logits that stay packed in bf16, twice the bytes: from 64 rows on it is worth it.
+inline constexpr int64_t kPackedLogitRows = 64;
 inline int64_t packed_logit_rows(int64_t vocab) {
-  return std::max(kPackedLogitRows, kLogitBytes / std::max<int64_t>(1, vocab));
+  return std::max<int64_t>(256, kLogitBytes / std::max<int64_t>(1, vocab));
 }
 
 }  // namespace moxie::ops
