@@ -1,7 +1,9 @@
 #include "nn/block.h"
 
+#include <algorithm>
 #include <cmath>
 
+#include "base/threads.h"
 #include "kernels/attention.h"
 #include "ops/add.h"
 #include "ops/attention.h"
@@ -123,9 +125,13 @@ Tensor Block::attend(const DecoderConfig& config, const Tensor& query, const Ten
     const int64_t begin = pass.batch.offsets[s];
     const int64_t count = pass.batch.offsets[s + 1] - begin;
     const auto rows = states[s]->append(index, count);
-    const size_t bytes = static_cast<size_t>(count * key.cols()) * sizeof(float);
-    std::memcpy(rows.keys, key.data<float>() + begin * key.cols(), bytes);
-    std::memcpy(rows.values, value.data<float>() + begin * key.cols(), bytes);
+    const int64_t width = key.cols();
+    parallel_for(count, 64, [&](int64_t first, int64_t last) {
+      const int64_t from = (begin + first) * width;
+      const int64_t numbers = (last - first) * width;
+      std::copy_n(key.data<float>() + from, numbers, rows.keys + first * width);
+      std::copy_n(value.data<float>() + from, numbers, rows.values + first * width);
+    });
     sequences.push_back({begin, count, states[s]->keys(index), states[s]->values(index),
                          states[s]->length() + count});
   }

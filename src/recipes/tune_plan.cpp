@@ -3,13 +3,19 @@
 #include <algorithm>
 
 #include "base/clock.h"
-#include "ops/cross_entropy.h"
+#include "ops/logit_rows.h"
 
 namespace moxie::recipes {
 namespace {
 
-constexpr uint64_t kFloat = sizeof(float);
+constexpr uint64_t kFloat = sizeof(float), kHalf = 2;
 constexpr uint64_t kProcessBytes = uint64_t{24} << 20;  // code, stacks, scratch, the report
+
+// Whether a block's gate, up and down run as one op (ops/gated_mlp.h), which keeps none of their
+// results in f32.
+bool fuses_mlp(const nn::DecoderConfig& c, bool is_packed) {
+  return is_packed && !c.fuses_gate_up && !c.mlp_bias;
+}
 
 // Elements that one block keeps a token for its backward: inputs of norms, q, k, v and the output
 // of attention, gate and up; and inputs of projections with an adapter, which are half as large
@@ -18,7 +24,8 @@ constexpr uint64_t kProcessBytes = uint64_t{24} << 20;  // code, stacks, scratch
 uint64_t kept_a_token(const nn::DecoderConfig& c, bool is_packed) {
   const int64_t q = c.heads * c.head_dim;
   const int64_t kv = c.kv_heads * c.head_dim;
-  int64_t kept = 2 * c.hidden + 2 * q + 2 * kv + c.heads + 2 * c.ffn;
+  int64_t kept = 2 * c.hidden + 2 * q + 2 * kv + c.heads;
+  kept += fuses_mlp(c, is_packed) ? c.ffn + kernels::kTileDepth : 2 * c.ffn;
   const int64_t inputs = 2 * c.hidden + c.ffn;
   kept += is_packed ? (inputs + q) / 2 + 4 * kernels::kTileDepth / 2 : inputs;
   if (c.placement == nn::NormPlacement::kSandwich) kept += 2 * c.hidden;
@@ -49,13 +56,19 @@ MemoryPlan plan_memory(nn::Decoder& decoder, const nn::ParamList& params,
                          ? block + layers * n * static_cast<uint64_t>(c.hidden) * kFloat
                          : layers * block;
   // Gradients in flight through one block, and the logits of a block of rows with what feeds them.
-  plan.activations += n * static_cast<uint64_t>(4 * c.ffn + 6 * c.hidden) * kFloat;
-  const uint64_t rows = static_cast<uint64_t>(
-      std::max<int64_t>(8, ops::kLogitBytes / static_cast<int64_t>(kFloat) / c.vocab));
-  plan.activations += std::min<uint64_t>(rows, static_cast<uint64_t>(inputs.learnt_share)) *
-                      static_cast<uint64_t>(c.vocab) * kFloat;
-  if (inputs.trains_base) {  // gradients of the embedding and the head exist once more on their way
-    plan.activations += 2 * static_cast<uint64_t>(c.vocab * c.hidden) * kFloat;
+  const int64_t wide = fuses_mlp(c, is_packed) ? c.ffn : 4 * c.ffn;
+  plan.activations += n * static_cast<uint64_t>(wide + 6 * c.hidden) * kFloat;
+  const auto learnt = static_cast<uint64_t>(inputs.learnt_share);
+  const auto vocab = static_cast<uint64_t>(c.vocab);
+  if (is_packed) {
+    plan.activations +=
+        std::min(static_cast<uint64_t>(ops::packed_logit_rows(c.vocab)), learnt) * vocab * kHalf;
+  } else {
+    const auto rows = static_cast<uint64_t>(ops::logit_rows_a_block(c.vocab, kFloat));
+    plan.activations += std::min(rows, learnt) * vocab * kFloat;
+  }
+  if (inputs.trains_base) {  // the head's gradient exists once more on its way
+    plan.activations += vocab * static_cast<uint64_t>(c.hidden) * kFloat;
   }
   // What is here already, without the values that `training` counts. Pages of the model's file
   // count where it was read and is not needed any more; else they are `weights`.

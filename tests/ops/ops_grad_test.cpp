@@ -10,6 +10,8 @@
 #include "ops/adapted_linear.h"
 #include "ops/add.h"
 #include "ops/checks.h"
+#include "ops/cross_entropy.h"
+#include "ops/dense.h"
 #include "ops/gated_mlp.h"
 #include "ops/linear.h"
 #include "ops/lora.h"
@@ -265,6 +267,45 @@ TEST(Ops, GatedMlpPackedIsItsSteps) {
       };
       expect_near_in_norm(run(true), run(false), 6e-3);
     }
+  }
+}
+
+// In bf16 logits stay packed: some rows have no label, and the others are no whole bands.
+TEST(Ops, CrossEntropyPackedIsThatOfF32) {
+  if (!bf16_is_native()) GTEST_SKIP() << "this CPU has no bf16 products";
+  Rng rng(5);
+  const Tensor hidden = random_normal(rng, {150, 64}).to(DType::kF32);
+  auto head = quant::Weight::from_tensor(random_normal(rng, {500, 64}, 0.3).to(DType::kF32));
+  std::vector<int64_t> labels;
+  for (int64_t i = 0; i < hidden.rows(); ++i) labels.push_back(i % 4 == 3 ? -1 : i * 41 % 500);
+  const auto run = [&](quant::Compute compute) {
+    head.set_compute(compute);
+    Tape tape;
+    const Tensor leaf = tape.leaf(hidden);
+    const Tensor loss = cross_entropy(leaf, head, labels, {0.5, 0});
+    tape.backward(loss);
+    return std::vector<Tensor>{loss, tape.grad(leaf)};
+  };
+  expect_near_in_norm(run(quant::Compute::kBF16), run(quant::Compute::kF32), 5e-3);
+}
+
+// What leaf_into() was given is added to where it stands, by each use, whatever it held.
+TEST(Ops, GradientsAreAddedToWhatALeafWasGiven) {
+  Rng rng(6);
+  const Tensor x = random_normal(rng, {3, 4}), w = random_normal(rng, {5, 4});
+  const auto gradient_of = [&](const Tensor& sink) {
+    Tape tape;
+    const Tensor leaf = sink.defined() ? tape.leaf_into(w, sink) : tape.leaf(w);
+    tape.backward(
+        add(dense(x, leaf, kernels::Arithmetic::kF32), dense(x, leaf, kernels::Arithmetic::kF32)));
+    return tape.grad(leaf);
+  };
+  const Tensor alone = gradient_of({});
+  const Tensor before = random_normal(rng, w.shape());
+  const Tensor sink = before.clone();
+  EXPECT_EQ(gradient_of(sink).raw(), sink.raw());
+  for (int64_t i = 0; i < w.count(); ++i) {
+    EXPECT_NEAR(sink.data<double>()[i], before.data<double>()[i] + alone.data<double>()[i], 1e-12);
   }
 }
 
