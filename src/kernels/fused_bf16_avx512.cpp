@@ -170,17 +170,26 @@ inline __m512 exp_below(__m512 s, __m512 shift_log2) {
   return exp2(_mm512_max_ps(_mm512_set1_ps(-1000.0f), power));  // of a NaN, the second
 }
 
+float largest(const float* s, int64_t n) {
+  __m512 low = _mm512_loadu_ps(s);
+  __m512 high = _mm512_loadu_ps(s + 16);
+  for (int64_t j = 32; j < n; j += 32) {
+    low = _mm512_max_ps(low, _mm512_loadu_ps(s + j));
+    high = _mm512_max_ps(high, _mm512_loadu_ps(s + j + 16));
+  }
+  return _mm512_reduce_max_ps(_mm512_max_ps(low, high));
+}
+
 void soften(const float* s, int64_t stride, int64_t rows, int64_t n, float* most, float* total,
             float* shrink, BFloat16* w) {
+  // Of all rows first, so that no exponential waits for a maximum.
+  for (int64_t r = 0; r < rows; ++r) {
+    shrink[r] = most[r];
+    most[r] = std::max(most[r], largest(s + r * stride, n));
+  }
   for (int64_t r = 0; r < rows; ++r, s += stride, w += kTileDepth) {
-    __m512 top = _mm512_max_ps(_mm512_loadu_ps(s), _mm512_loadu_ps(s + 16));
-    for (int64_t j = 32; j < n; j += 32) {
-      top = _mm512_max_ps(top, _mm512_max_ps(_mm512_loadu_ps(s + j), _mm512_loadu_ps(s + j + 16)));
-    }
-    const float before = most[r];
-    const float most_now = std::max(before, _mm512_reduce_max_ps(top));
-    const bool is_blind = most_now == -INFINITY;
-    const __m512 shift = _mm512_set1_ps(is_blind ? 0.0f : most_now * kLog2E);
+    const bool is_blind = most[r] == -INFINITY;
+    const __m512 shift = _mm512_set1_ps(is_blind ? 0.0f : most[r] * kLog2E);
     __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
     BFloat16* to = w;
     for (int64_t j = 0; j < n; j += 32, to += kTilePair) {
@@ -190,8 +199,7 @@ void soften(const float* s, int64_t stride, int64_t rows, int64_t n, float* most
       sum[1] = _mm512_add_ps(sum[1], high);
       _mm512_store_si512(to, rounded(low, high));
     }
-    most[r] = most_now;
-    shrink[r] = before == most_now ? 1.0f : std::exp(before - most_now);
+    shrink[r] = shrink[r] == most[r] ? 1.0f : std::exp(shrink[r] - most[r]);
     total[r] = total[r] * shrink[r] + _mm512_reduce_add_ps(_mm512_add_ps(sum[0], sum[1]));
   }
 }
