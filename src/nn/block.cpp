@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/threads.h"
 #include "kernels/attention.h"
@@ -154,10 +155,10 @@ Tensor Block::attention(const DecoderConfig& config, const Tensor& x, const Pass
     key = ops::columns(all, q_width, q_width + kv_width);
     value = ops::columns(all, q_width + kv_width, q_width + 2 * kv_width);
   } else {
-    const std::vector<Tensor> parts = forward_together({&q, &k, &v}, x, pass.taps);
-    query = parts[0];
-    key = parts[1];
-    value = parts[2];
+    std::vector<Tensor> parts = forward_together({&q, &k, &v}, x, pass.taps);
+    query = std::move(parts[0]);
+    key = std::move(parts[1]);
+    value = std::move(parts[2]);
   }
   if (config.qk_norm != QkNorm::kNone) {
     query = ops::rms_norm(query, use(const_cast<Param&>(q_norm)), config.norm_epsilon,
@@ -168,8 +169,8 @@ Tensor Block::attention(const DecoderConfig& config, const Tensor& x, const Pass
   const LayerConfig& layer = config.layers[static_cast<size_t>(index)];
   if (layer.uses_rope) {
     const auto& angles = pass.angles[static_cast<size_t>(layer.rope)];
-    query = ops::rope(query, config.head_dim, angles);
-    key = ops::rope(key, config.head_dim, angles);
+    query = ops::rope(std::move(query), config.head_dim, angles);
+    key = ops::rope(std::move(key), config.head_dim, angles);
   }
   key = keys.run_taps({}, std::move(key), pass.taps);
   value = values.run_taps({}, std::move(value), pass.taps);
@@ -197,15 +198,14 @@ Tensor Block::mlp(const DecoderConfig& config, const Tensor& x, const Pass& pass
 }
 
 Tensor Block::forward(const DecoderConfig& config, const Tensor& stream, const Pass& pass) const {
-  const auto norm = [&](const Tensor& x, const Param& weight) {
+  const auto norm = [&](Tensor x, const Param& weight) {
     if (weight.name.empty()) return x;  // this placement has no norm here
     return ops::rms_norm(x, use(const_cast<Param&>(weight)), config.norm_epsilon,
                          config.norm_shift);
   };
-  const auto add = [&](const Tensor& x, const Tensor& branch, const Site& site) {
-    const Tensor scaled =
-        config.residual_scale != 1 ? ops::scale(branch, config.residual_scale) : branch;
-    return site.run_taps({}, ops::add(x, scaled), pass.taps);
+  const auto add = [&](const Tensor& x, Tensor branch, const Site& site) {
+    if (config.residual_scale != 1) branch = ops::scale(branch, config.residual_scale);
+    return site.run_taps({}, ops::add(x, std::move(branch)), pass.taps);
   };
   const Tensor middle = add(
       stream, norm(attention(config, norm(stream, attn_norm), pass), attn_post_norm), attn_stream);

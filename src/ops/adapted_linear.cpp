@@ -30,8 +30,7 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   if (packed != nullptr) {
     MOXIE_ASSERT(packed->rows() == x.rows() && packed->cols() == x.cols() &&
                  packed->spare() == a.rows() && weight.runs_packed(x.rows()));
-    h = Tensor::empty({x.rows(), a.rows()}, x.dtype());
-    multiply_nt(*packed, a.rows(), a.data<float>(), h.data<float>());
+    h = packed_inner(*packed, a);
     packed->set_spare(h.data<float>(), static_cast<float>(scaling));
     weight.matmul(*packed, z.data<float>(), b.data<float>());
   } else {
@@ -48,33 +47,20 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
 std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   const Tensor &h = call.saved[1], &a = call.saved[2], &b = call.saved[3];
   const auto& attributes = attributes_of<Attributes>(call);
-  const quant::Weight& weight = attributes.weight;
   const double scaling = attributes.scaling;
-  const auto& packed = attributes.packed;
-  const int64_t n = dz.rows();
-  const int64_t r = a.rows();
   Tensor dx;
   Tensor da;
   Tensor db;
-  PackedRows rows(n, dz.cols(), r);
+  PackedRows rows(dz.rows(), dz.cols(), a.rows());
   rows.pack(dz.data<float>(), dz.cols(), 1);
-  if (call.wanted[2]) {
-    Tensor across = Tensor::empty({r, dz.cols()}, DType::kF32);
-    multiply_tn(r, h.data<float>(), rows, static_cast<float>(scaling), across.data<float>());
-    db = transposed(across);
-  }
+  if (call.wanted[2]) db = packed_gradient_b(rows, h, scaling);
   if (!call.wanted[0] && !call.wanted[1]) return {dx, da, db};
-  Tensor dh = Tensor::empty({n, r}, DType::kF32);
-  multiply_nn(rows, r, b.data<float>(), static_cast<float>(scaling), dh.data<float>());
-  if (call.wanted[1]) {
-    da = Tensor::empty(a.shape(), DType::kF32);
-    multiply_tn(r, dh.data<float>(), *packed, 1, da.data<float>());
-  }
+  const Tensor dh = packed_gradient_inner(rows, b, scaling);
+  if (call.wanted[1]) da = packed_gradient_a(dh, *attributes.packed);
   if (call.wanted[0]) {
-    rows.set_spare(dh.data<float>(), 1);
     const bool adds = call.gathered[0].defined();
-    dx = call.gradient_of(0, {n, a.cols()}, DType::kF32);
-    weight.matmul_transposed(rows, dx.data<float>(), a.data<float>(), adds);
+    dx = call.gradient_of(0, {dz.rows(), a.cols()}, DType::kF32);
+    attributes.weight.matmul_transposed(rows, dx.data<float>(), a.data<float>(), adds);
   }
   return {dx, da, db};
 }

@@ -1,5 +1,6 @@
 #pragma once
 #include "ops/tape.h"
 namespace moxie::ops {
-Tensor add(const Tensor& a, const Tensor& b);  // a + b, same shape
-}
+// a + b, same shape; in b's memory if b is the only handle on it.
+Tensor add(const Tensor& a, Tensor b);
+}  // namespace moxie::ops

@@ -56,13 +56,31 @@ int64_t packed_block(const Tensor& hidden, const Head& head, const LogitOptions&
                      int64_t count, bool wants_w) {
   const bool can = hidden.dtype() == DType::kF32 && !head.dense.defined() && !wants_w &&
                    options.softcap == 0 && count >= kPackedLogitRows &&
-                   head.frozen.runs_packed(count);
+                   !kernels::is_batch_invariant() && head.frozen.runs_packed(count);
   if (!can) return 0;
   const int64_t parts = kernels::ceil_div(count, packed_logit_rows(head.vocab()));
   return kernels::round_up(kernels::ceil_div(count, parts), kernels::kBandLines);
 }
 
-// The same in packed rows (kernels/softmax_rows.h).
+// to[i] = from[rows[i]]
+template <class T>
+void pick(const Tensor& from, std::span<const int64_t> rows, const Tensor& to) {
+  const int64_t d = from.cols();
+  T* out = to.data<T>();
+  for (const int64_t row : rows) out = std::copy_n(from.data<T>() + row * d, d, out);
+}
+// to[rows[i]] = from[i]
+template <class T>
+void put_back(const Tensor& from, std::span<const int64_t> rows, const Tensor& to) {
+  const int64_t d = from.cols();
+  const T* in = from.data<T>();
+  for (const int64_t row : rows) {
+    std::copy_n(in, d, to.data<T>() + row * d);
+    in += d;
+  }
+}
+
+// A pass over blocks of rows whose logits stay packed (kernels/softmax_rows.h).
 void visit_packed(const Tensor& hidden, const quant::Weight& head, const Attributes& attributes,
                   const std::vector<int64_t>& rows, int64_t block, Visit& result) {
   const int64_t d = hidden.cols();
@@ -72,11 +90,10 @@ void visit_packed(const Tensor& hidden, const quant::Weight& head, const Attribu
   std::vector<double> losses(static_cast<size_t>(block));
   for (int64_t first = 0; first < count; first += block) {
     const int64_t n = std::min(block, count - first);
-    for (int64_t i = 0; i < n; ++i) {
-      const int64_t row = rows[static_cast<size_t>(first + i)];
-      std::copy_n(hidden.data<float>() + row * d, d, picked.data<float>() + i * d);
-      labels[static_cast<size_t>(i)] = attributes.labels[static_cast<size_t>(row)];
-    }
+    const auto own = std::span(rows).subspan(static_cast<size_t>(first), static_cast<size_t>(n));
+    pick<float>(hidden, own, picked);
+    std::transform(own.begin(), own.end(), labels.begin(),
+                   [&](int64_t row) { return attributes.labels[static_cast<size_t>(row)]; });
     kernels::PackedRows packed(n, d);
     packed.pack(picked.data<float>(), d, 1);
     kernels::PackedRows gradient;
@@ -87,10 +104,7 @@ void visit_packed(const Tensor& hidden, const quant::Weight& head, const Attribu
     for (int64_t i = 0; i < n; ++i) result.loss += losses[static_cast<size_t>(i)];
     if (!result.dh.defined()) continue;
     head.matmul_transposed(gradient, picked.data<float>());
-    for (int64_t i = 0; i < n; ++i) {
-      std::copy_n(picked.data<float>() + i * d, d,
-                  result.dh.data<float>() + rows[static_cast<size_t>(first + i)] * d);
-    }
+    put_back<float>(picked, own, result.dh);
   }
 }
 
@@ -123,15 +137,12 @@ Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attrib
   std::vector<double> losses(static_cast<size_t>(block));
   for (int64_t first = 0; first < count; first += block) {
     const int64_t n = std::min(block, count - first);
-    for (int64_t i = 0; i < n; ++i) {
-      std::copy_n(hidden.data<T>() + rows[static_cast<size_t>(first + i)] * d, d,
-                  picked.data<T>() + i * d);
-    }
+    const auto own = std::span(rows).subspan(static_cast<size_t>(first), static_cast<size_t>(n));
+    pick<T>(hidden, own, picked);
     head.project(picked.data<T>(), n, logits.data<T>());
     parallel_for(n, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const int64_t label =
-            attributes.labels[static_cast<size_t>(rows[static_cast<size_t>(first + i)])];
+        const int64_t label = attributes.labels[static_cast<size_t>(own[static_cast<size_t>(i)])];
         losses[static_cast<size_t>(i)] = visit_row(attributes.options, logits.data<T>() + i * vocab,
                                                    vocab, label, wants_h || wants_w);
       }
@@ -143,10 +154,7 @@ Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attrib
     }
     if (wants_h) {
       head.project_back(logits.data<T>(), n, back.data<T>());
-      for (int64_t i = 0; i < n; ++i) {
-        std::copy_n(back.data<T>() + i * d, d,
-                    result.dh.data<T>() + rows[static_cast<size_t>(first + i)] * d);
-      }
+      put_back<T>(back, own, result.dh);
     }
   }
   return result;

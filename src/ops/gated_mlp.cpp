@@ -85,13 +85,6 @@ Tensor stacked(const Tensor& first, const Tensor& second) {
   return both;
 }
 
-// rows A^T
-Tensor narrowed(const PackedRows& rows, const Tensor& a) {
-  Tensor h = Tensor::empty({rows.rows(), a.rows()}, DType::kF32);
-  multiply_nt(rows, a.rows(), a.data<float>(), h.data<float>());
-  return h;
-}
-
 const float* data_of(const Tensor& tensor) {
   return tensor.defined() ? tensor.data<float>() : nullptr;
 }
@@ -109,7 +102,7 @@ Tensor forward_packed(Call& call, const Tensor& input, const MlpParts& parts) {
   kept.y = PackedRows(n, width, rank_of(down));
   kept.x.pack(input.data<float>(), input.cols(), 1);
   if (r > 0) {
-    kept.h = narrowed(kept.x, stacked(gate.a, up.a));
+    kept.h = packed_inner(kept.x, stacked(gate.a, up.a));
     kept.x.set_spare(kept.h.data<float>(), 1);
   }
   if (keeps) {
@@ -122,7 +115,7 @@ Tensor forward_packed(Call& call, const Tensor& input, const MlpParts& parts) {
                           {up.weight.decoder(n), data_of(thin_up)}, attributes.activation,
                           keeps ? &kept.gate : nullptr, keeps ? &kept.up : nullptr, kept.y);
   if (down.is_adapted()) {
-    kept.h_down = narrowed(kept.y, down.a);
+    kept.h_down = packed_inner(kept.y, down.a);
     kept.y.set_spare(kept.h_down.data<float>(), static_cast<float>(down.scaling));
   }
   Tensor z = Tensor::empty({n, down.weight.rows()}, DType::kF32);
@@ -160,33 +153,12 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   return step_by_step(x, parts, attributes.activation);
 }
 
-// dB = s dz^T h, with the part's spare numbers' columns of h from `at`.
-Tensor gradient_b(const MlpPart& part, const PackedRows& dz, const Tensor& h, int64_t at) {
-  const int64_t r = part.a.rows();
-  Tensor own = h;
-  if (h.cols() != r) {
-    own = Tensor::empty({h.rows(), r}, DType::kF32);
-    put_columns(h, at, r, 1, own, 0);
-  }
-  Tensor across = Tensor::empty({r, dz.cols()}, DType::kF32);
-  multiply_tn(r, own.data<float>(), dz, static_cast<float>(part.scaling), across.data<float>());
-  return transposed(across);
-}
-
-// dh = s dz B, which become dz's spare numbers.
-Tensor gradient_h(const MlpPart& part, PackedRows& dz) {
-  Tensor dh = Tensor::empty({dz.rows(), part.a.rows()}, DType::kF32);
-  multiply_nn(dz, dh.cols(), part.b.data<float>(), static_cast<float>(part.scaling),
-              dh.data<float>());
-  dz.set_spare(dh.data<float>(), 1);
-  return dh;
-}
-
-// dA = dh^T x
-Tensor gradient_a(const Tensor& dh, const PackedRows& x) {
-  Tensor da = Tensor::empty({dh.cols(), x.cols()}, DType::kF32);
-  multiply_tn(dh.cols(), dh.data<float>(), x, 1, da.data<float>());
-  return da;
+// Columns [at, at + count) of a matrix.
+Tensor columns_of(const Tensor& m, int64_t at, int64_t count) {
+  if (count == m.cols()) return m;
+  Tensor own = Tensor::empty({m.rows(), count}, DType::kF32);
+  put_columns(m, at, count, 1, own, 0);
+  return own;
 }
 
 std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
@@ -202,8 +174,8 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   PackedRows rows(n, dz.cols(), rank_of(down));
   rows.pack(dz.data<float>(), dz.cols(), 1);
   if (down.is_adapted()) {
-    db_down = gradient_b(down, rows, kept.h_down, 0);
-    da_down = gradient_a(gradient_h(down, rows), kept.y);
+    db_down = packed_gradient_b(rows, kept.h_down, down.scaling);
+    da_down = packed_gradient_a(packed_gradient_inner(rows, down.b, down.scaling), kept.y);
   }
   kept.y = PackedRows();
   kernels::multiply_gated_backward(rows, {down.weight.decoder(n), data_of(down.a)},
@@ -217,8 +189,9 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   int64_t at = 0;
   for (auto [part, own] : {std::pair(&gate, &kept.gate), std::pair(&up, &kept.up)}) {
     if (part->is_adapted()) {
-      gradients.insert(gradients.end(), {Tensor(), gradient_b(*part, *own, kept.h, at)});
-      const Tensor dh_own = gradient_h(*part, *own);
+      const Tensor h = columns_of(kept.h, at, part->a.rows());
+      gradients.insert(gradients.end(), {Tensor(), packed_gradient_b(*own, h, part->scaling)});
+      const Tensor dh_own = packed_gradient_inner(*own, part->b, part->scaling);
       put_columns(dh_own, 0, dh_own.cols(), 1, dh, at);
       at += dh_own.cols();
     }
@@ -228,7 +201,7 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
     *own = PackedRows();
   }
   if (at > 0) {
-    const Tensor da = gradient_a(dh, kept.x);
+    const Tensor da = packed_gradient_a(dh, kept.x);
     size_t next = 1;
     at = 0;
     for (const MlpPart* part : {&gate, &up}) {

@@ -4,6 +4,25 @@
 
 namespace moxie::ops {
 
+namespace {
+
+Tensor transposed(const Tensor& matrix) {
+  const int64_t rows = matrix.rows();
+  const int64_t cols = matrix.cols();
+  Tensor result = Tensor::empty({cols, rows}, matrix.dtype());
+  dispatch_float(matrix.dtype(), "transposed", [&](auto zero) {
+    using T = decltype(zero);
+    const T* from = matrix.data<T>();
+    T* to = result.data<T>();
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t j = 0; j < cols; ++j) to[j * rows + i] = from[i * cols + j];
+    }
+  });
+  return result;
+}
+
+}  // namespace
+
 void check_low_rank(std::string_view op, const Tensor& x, int64_t rows, int64_t out,
                     const LowRankTerm& term) {
   for (const Tensor* tensor : {&x, &term.a, &term.b}) check_float(op, *tensor);
@@ -26,21 +45,6 @@ Tensor add_low_rank(const Tensor& x, const LowRankTerm& term, const Tensor& z) {
                      static_cast<T>(term.scaling), term.arithmetic);
   });
   return h;
-}
-
-Tensor transposed(const Tensor& matrix) {
-  const int64_t rows = matrix.rows();
-  const int64_t cols = matrix.cols();
-  Tensor result = Tensor::empty({cols, rows}, matrix.dtype());
-  dispatch_float(matrix.dtype(), "transposed", [&](auto zero) {
-    using T = decltype(zero);
-    const T* from = matrix.data<T>();
-    T* to = result.data<T>();
-    for (int64_t i = 0; i < rows; ++i) {
-      for (int64_t j = 0; j < cols; ++j) to[j * rows + i] = from[i * cols + j];
-    }
-  });
-  return result;
 }
 
 LowRankGradients low_rank_gradients(const Tensor& x, const Tensor& h, const LowRankTerm& term,
@@ -74,6 +78,31 @@ LowRankGradients low_rank_gradients(const Tensor& x, const Tensor& h, const LowR
     }
   });
   return found;
+}
+
+Tensor packed_inner(const kernels::PackedRows& x, const Tensor& a) {
+  Tensor h = Tensor::empty({x.rows(), a.rows()}, DType::kF32);
+  multiply_nt(x, a.rows(), a.data<float>(), h.data<float>());
+  return h;
+}
+
+Tensor packed_gradient_b(const kernels::PackedRows& dz, const Tensor& h, double scaling) {
+  Tensor across = Tensor::empty({h.cols(), dz.cols()}, DType::kF32);
+  multiply_tn(h.cols(), h.data<float>(), dz, static_cast<float>(scaling), across.data<float>());
+  return transposed(across);
+}
+
+Tensor packed_gradient_inner(kernels::PackedRows& dz, const Tensor& b, double scaling) {
+  Tensor dh = Tensor::empty({dz.rows(), b.cols()}, DType::kF32);
+  multiply_nn(dz, b.cols(), b.data<float>(), static_cast<float>(scaling), dh.data<float>());
+  dz.set_spare(dh.data<float>(), 1);
+  return dh;
+}
+
+Tensor packed_gradient_a(const Tensor& dh, const kernels::PackedRows& x) {
+  Tensor da = Tensor::empty({dh.cols(), x.cols()}, DType::kF32);
+  multiply_tn(dh.cols(), dh.data<float>(), x, 1, da.data<float>());
+  return da;
 }
 
 }  // namespace moxie::ops

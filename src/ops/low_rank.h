@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/gemm.h"
+#include "kernels/packed_rows.h"
 #include "tensor/tensor.h"
 
 namespace moxie::ops {
@@ -30,6 +31,11 @@ struct LowRankWishes {
 };
 LowRankGradients low_rank_gradients(const Tensor& x, const Tensor& h, const LowRankTerm& term,
                                     const Tensor& dz, LowRankWishes wishes);
-Tensor transposed(const Tensor& matrix);
+
+// The same in packed rows, f32 beside them: x A^T; dB; dh, which become dz's spare numbers; dA.
+Tensor packed_inner(const kernels::PackedRows& x, const Tensor& a);
+Tensor packed_gradient_b(const kernels::PackedRows& dz, const Tensor& h, double scaling);
+Tensor packed_gradient_inner(kernels::PackedRows& dz, const Tensor& b, double scaling);
+Tensor packed_gradient_a(const Tensor& dh, const kernels::PackedRows& x);
 
 }  // namespace moxie::ops

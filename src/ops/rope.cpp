@@ -15,6 +15,7 @@ namespace {
 struct Attributes {
   int64_t head_dim;
   std::shared_ptr<const RopeAngles> angles;
+  bool overwrites = false;  // x, which nobody else has
 };
 
 // The turns of row i. The angle is rounded as the references round it: f32 frequency times f32
@@ -42,8 +43,8 @@ void turn_row(T* row, int64_t width, int64_t head_dim, int64_t half, const T* co
   }
 }
 
-Tensor turn(const Tensor& x, const Attributes& attributes, double direction) {
-  Tensor y = Tensor::empty(x.shape(), x.dtype());
+Tensor turn(const Tensor& x, const Attributes& attributes, double direction, bool overwrites) {
+  Tensor y = overwrites ? x : Tensor::empty(x.shape(), x.dtype());
   const RopeAngles& angles = *attributes.angles;
   const auto half = angles.frequencies.size();
   dispatch_float(x.dtype(), "rope", [&](auto zero) {
@@ -62,7 +63,7 @@ Tensor turn(const Tensor& x, const Attributes& attributes, double direction) {
           sines = angles.sines.data() + row * half;
         }
         T* out = y.data<T>() + i * x.cols();
-        std::copy_n(x.data<T>() + i * x.cols(), x.cols(), out);
+        if (!overwrites) std::copy_n(x.data<T>() + i * x.cols(), x.cols(), out);
         turn_row(out, x.cols(), attributes.head_dim, static_cast<int64_t>(half), cosines, sines,
                  static_cast<T>(direction));
       }
@@ -81,11 +82,11 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
          "{} with heads of {}, {} rotated and {} positions does not fit", in[0].shape().to_string(),
          attributes.head_dim, rotated, attributes.angles->positions.size());
   }
-  return turn(in[0], attributes, 1);
+  return turn(in[0], attributes, 1, attributes.overwrites);
 }
 
 std::vector<Tensor> backward(Call& call, const Tensor& dy) {
-  return {turn(dy, attributes_of<Attributes>(call), -1)};
+  return {turn(dy, attributes_of<Attributes>(call), -1, dy.sole_owner())};
 }
 
 std::vector<Sample> samples(Rng& rng) {
@@ -112,8 +113,8 @@ void tabulate(RopeAngles& angles) {
   });
 }
 
-Tensor rope(const Tensor& x, int64_t head_dim, std::shared_ptr<const RopeAngles> angles) {
-  return record(rope_entry, {&x, 1}, Attributes{head_dim, std::move(angles)});
+Tensor rope(Tensor x, int64_t head_dim, std::shared_ptr<const RopeAngles> angles) {
+  return record(rope_entry, {&x, 1}, Attributes{head_dim, std::move(angles), x.sole_owner()});
 }
 
 }  // namespace moxie::ops

@@ -19,7 +19,8 @@ struct RopeAngles {
 };
 void tabulate(RopeAngles& angles);
 
-// x [N, heads * head_dim]; the first 2 * frequencies.size() elements of each head turn.
-Tensor rope(const Tensor& x, int64_t head_dim, std::shared_ptr<const RopeAngles> angles);
+// x [N, heads * head_dim]; the first 2 * frequencies.size() elements of each head turn, where they
+// are if x is the only handle on them.
+Tensor rope(Tensor x, int64_t head_dim, std::shared_ptr<const RopeAngles> angles);
 
 }  // namespace moxie::ops
