@@ -84,10 +84,12 @@ struct Unit {
   int64_t cost;  // pairs of a query and a key
 };
 
-// Up to 32 queries of a head: q in bands of A along d, times the scale.
+// Up to 32 queries of a head: q in bands of A along d, times the scale. What is summed up for them
+// stands end to end until it is whole.
 struct QueryBand {
   QueryBlock<float> block;
   BFloat16* packed;
+  float* out;
 };
 
 struct Memory {       // of a unit
@@ -141,8 +143,9 @@ void run_unit(const AttentionShape<float>& shape, const Unit& unit, const float*
   const int64_t group = shape.heads / shape.kv_heads;
   const int64_t count = group * ceil_div(unit.count, kBand);
   const int64_t packed_size = keys.depth() * kTilePair;
+  const int64_t stride = shape.heads * d;  // between rows of q and of out
   const int64_t floats =
-      kBand * kKeyTile * 3 / 2 + kBand * d + count * (2 * kBand + packed_size / 2);
+      kBand * kKeyTile * 3 / 2 + kBand * d + count * (kBand * (d + 2) + packed_size / 2);
   float* free = scratch(Scratch::kTiles, static_cast<size_t>(floats));
   const auto take = [&free](int64_t size) { return std::exchange(free, free + size); };
   const Memory memory{take(kBand * kKeyTile),
@@ -155,15 +158,16 @@ void run_unit(const AttentionShape<float>& shape, const Unit& unit, const float*
       const int64_t row = s.q_begin + i;
       const int64_t at = (row * shape.heads + h) * d;
       bands.push_back(
-          {{q + at, out + at, shape.heads * d, rows, s.kv_len - s.q_len + i,
-            lse + row * shape.heads + h, shape.heads,
-            shape.sinks == nullptr ? nullptr : shape.sinks + h, take(kBand), take(kBand)},
-           reinterpret_cast<BFloat16*>(take(packed_size / 2))});
+          {{q + at, take(kBand * d), d, rows, s.kv_len - s.q_len + i, lse + row * shape.heads + h,
+            shape.heads, shape.sinks == nullptr ? nullptr : shape.sinks + h, take(kBand),
+            take(kBand)},
+           reinterpret_cast<BFloat16*>(take(packed_size / 2)),
+           out + at});
       const QueryBand& band = bands.back();
       start(band.block, d);
       for (int64_t r = 0; r < rows; ++r) {
         for (int64_t c = 0; c < d; ++c) {
-          scaled[r * d + c] = shape.scale * band.block.q[r * band.block.stride + c];
+          scaled[r * d + c] = shape.scale * band.block.q[r * stride + c];
         }
       }
       kernel.along(scaled, d, rows, d, Side::kA, band.packed);
@@ -173,7 +177,11 @@ void run_unit(const AttentionShape<float>& shape, const Unit& unit, const float*
     const int64_t j1 = std::min(keys.seen.end - keys.seen.begin, j0 + kKeyTile);
     for (const QueryBand& band : bands) attend(shape, unit, band, j0, j1, memory);
   }
-  for (const QueryBand& band : bands) finish(band.block, d);
+  for (const QueryBand& band : bands) {
+    finish(band.block, d);
+    for (int64_t r = 0; r < band.block.count; ++r)
+      std::copy_n(band.block.out + r * d, d, band.out + r * stride);
+  }
 }
 
 }  // namespace
