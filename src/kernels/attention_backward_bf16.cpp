@@ -40,7 +40,7 @@ struct Keys {
 
 // Of a tile of queries and a tile of keys.
 struct Weights {
-  float *p, *ds;               // of a band of queries: [32, kKeyTile]
+  float *p, *ds;               // of a band of queries and one of keys: [32, 32]
   BFloat16* ds_along;          // the same as A, along the keys
   BFloat16 *p_down, *ds_down;  // B: bands of keys along the queries, [kKeyBands, kQueryBands]
 };
@@ -82,51 +82,44 @@ void pack(const float* src, int64_t ld, int64_t rows, int64_t d, float factor, S
   }
 }
 
-// p and ds of a band of queries from their scores and dp, packed for the products with them.
-void pack_scores(const Pass& pass, const Queries& queries, int64_t band, const Keys& keys,
-                 KeyRange bands, const Weights& w) {
-  const int64_t i = queries.begin + band * kBand;
-  const int64_t rows = std::min(kBand, queries.end - i);
-  const int64_t n = bands.end - bands.begin;
-  float lse[kBand];
-  float delta[kBand];
-  int64_t begin[kBand];
-  int64_t end[kBand];
+// What the gradients of a band of queries' scores depend on beside these.
+struct BandRows {
+  float lse[kBand], delta[kBand];
+  int64_t begin[kBand], end[kBand];  // the keys that a query sees, counted in the tile
+};
+
+BandRows rows_of(const Pass& pass, const Queries& queries, int64_t i, int64_t rows,
+                 const Keys& keys) {
+  BandRows result;
   for (int64_t r = 0; r < rows; ++r) {
     const KeyRange own = visible_in(pass.shape, pass.position(i + r), pass.position(i + r),
                                     pass.s.kv_len, keys.begin, keys.end);
     const int64_t row = (i + r) * pass.shape.heads + queries.head;
-    lse[r] = pass.lse[row];
-    delta[r] = pass.delta[row];
-    begin[r] = own.begin - bands.begin;
-    end[r] = own.end - bands.begin;
+    result.lse[r] = pass.lse[row];
+    result.delta[r] = pass.delta[row];
+    result.begin[r] = own.begin;
+    result.end[r] = own.end;
   }
-  float* p = w.p + bands.begin;
-  float* ds = w.ds + bands.begin;
-  const int64_t step = kQueryBands * kTilePair;
-  const int64_t at = bands.begin / kBand * step + band * kTilePair;
-  if (pass.shape.softcap == 0) {
-    fused_bf16().score_gradients({p, ds, kKeyTile, rows, n, lse, delta, begin, end},
-                                 {w.ds_along, w.p_down + at, w.ds_down + at, step});
-    return;
-  }
-  for (int64_t r = 0; r < rows; ++r, p += kKeyTile, ds += kKeyTile) {
-    for (float* values : {p, ds}) {
-      std::fill(values, values + begin[r], 0.0f);
-      std::fill(values + end[r], values + n, 0.0f);
+  return result;
+}
+
+// score_gradients() of capped scores.
+void capped_gradients(float softcap, const ScoreBand& t, float* p, float* ds,
+                      const ScoreTiles& tiles) {
+  for (int64_t r = 0; r < t.rows; ++r) {
+    const int64_t begin = std::clamp<int64_t>(t.begin[r] - t.first, 0, t.n);
+    const int64_t end = std::clamp<int64_t>(t.end[r] - t.first, begin, t.n);
+    for (float* values : {p + r * t.stride, ds + r * t.stride}) {
+      std::fill(values, values + begin, 0.0f);
+      std::fill(values + end, values + t.n, 0.0f);
     }
-    row_kernels<float>().score_gradient(lse[r], delta[r], pass.shape.softcap, p + begin[r],
-                                        ds + begin[r], end[r] - begin[r]);
+    row_kernels<float>().score_gradient(t.lse[r], t.delta[r], softcap, p + r * t.stride + begin,
+                                        ds + r * t.stride + begin, end - begin);
   }
   const MicroBF16& kernel = micro_bf16();
-  p = w.p + bands.begin;
-  ds = w.ds + bands.begin;
-  kernel.along(ds, kKeyTile, rows, n, Side::kA, w.ds_along);
-  for (int64_t j = 0; j < n; j += kBand) {
-    const int64_t to = at + j / kBand * step;
-    kernel.across(p + j, kKeyTile, kBand, rows, Side::kB, w.p_down + to);
-    kernel.across(ds + j, kKeyTile, kBand, rows, Side::kB, w.ds_down + to);
-  }
+  kernel.along(ds, t.stride, t.rows, t.n, Side::kA, tiles.ds);
+  kernel.across(p, t.stride, t.n, t.rows, Side::kB, tiles.p_down);
+  kernel.across(ds, t.stride, t.n, t.rows, Side::kB, tiles.ds_down);
 }
 
 // p and ds of a band of queries, packed, and what they add to dq. Returns which keys they see.
@@ -145,16 +138,26 @@ KeyRange query_gradients(const Pass& pass, const Queries& queries, int64_t band,
   if (seen.begin == seen.end) return seen;
   const int64_t from = seen.begin / kBand * kBand;
   const int64_t to = round_up(seen.end, kBand);
-  for (int64_t j = from; j < to; j += kBand) {
+  const BandRows own = rows_of(pass, queries, i, rows, keys);
+  const int64_t a = band * depth * kTilePair;
+  for (int64_t j = from; j < to; j += kBand) {  // 32 x 32 scores at a time, in L1
     const auto cols = static_cast<int>(std::min(kBand, count - j));
-    const int64_t a = band * depth * kTilePair;
     const int64_t b = j / kBand * depth * kTilePair;
-    kernel.multiply({static_cast<int>(rows), cols, depth, queries.q + a, keys.k + b, w.p + j,
-                     kKeyTile, 1, false});
-    kernel.multiply({static_cast<int>(rows), cols, depth, queries.dout + a, keys.v + b, w.ds + j,
-                     kKeyTile, 1, false});
+    kernel.multiply(
+        {static_cast<int>(rows), cols, depth, queries.q + a, keys.k + b, w.p, kBand, 1, false});
+    kernel.multiply(
+        {static_cast<int>(rows), cols, depth, queries.dout + a, keys.v + b, w.ds, kBand, 1, false});
+    const ScoreBand scores{w.p, w.ds,    kBand,     rows,      kBand,
+                           j,   own.lse, own.delta, own.begin, own.end};
+    const int64_t at = (j / kBand * kQueryBands + band) * kTilePair;
+    const ScoreTiles tiles{w.ds_along + (j - from) / kBand * kTilePair, w.p_down + at,
+                           w.ds_down + at, 0};
+    if (shape.softcap > 0) {
+      capped_gradients(shape.softcap, scores, w.p, w.ds, tiles);
+    } else {
+      fused_bf16().score_gradients(scores, tiles);
+    }
   }
-  pack_scores(pass, queries, band, keys, {from, to}, w);
   const BFloat16* k = keys.k_down + from / kBand * kTilePair;
   float* dq = pass.dq + i * pass.stride + queries.head * d;
   for (int64_t c = 0; c < d; c += kBand, k += key_bands * kTilePair) {
@@ -213,13 +216,13 @@ void gradients_bf16(const Pass& pass, const Unit& unit) {
   Memory memory((group * tiles * 4 * queries_size + 3 * keys_size + 2 * weights_size +
                  kKeyBands * kTilePair) /
                     2 +
-                2 * (kBand + d) * kKeyTile + kBand * d);
+                2 * (kBand * kBand + d * kKeyTile) + kBand * d);
   float* dk = memory.floats(d * kKeyTile);
   float* dv = memory.floats(d * kKeyTile);
   float* scaled = memory.floats(kBand * d);
   Weights weights{};
-  weights.p = memory.floats(kBand * kKeyTile);
-  weights.ds = memory.floats(kBand * kKeyTile);
+  weights.p = memory.floats(kBand * kBand);
+  weights.ds = memory.floats(kBand * kBand);
   weights.ds_along = memory.numbers(kKeyBands * kTilePair);
   weights.p_down = memory.numbers(weights_size);
   weights.ds_down = memory.numbers(weights_size);

@@ -19,10 +19,10 @@ struct SoftmaxRows {
 };
 
 // Scores s and their gradients dp of up to 32 queries, row by row `stride` apart, and n keys, a
-// multiple of 32. A query sees keys [begin, end).
+// multiple of 32, from key `first` on. A query sees keys [begin, end).
 struct ScoreBand {
   const float *s, *dp;
-  int64_t stride, rows, n;
+  int64_t stride, rows, n, first;
   const float *lse, *delta;
   const int64_t *begin, *end;
 };

@@ -232,8 +232,8 @@ void score_gradients(const ScoreBand& t, const ScoreTiles& tiles) {
       shift[i] = _mm512_set1_ps(is_there ? t.lse[r + i] * kLog2E : 0.0f);
       delta[i] = _mm512_set1_ps(is_there ? t.delta[r + i] : 0.0f);
       if (!is_there) continue;
-      begin[i] = t.begin[r + i];
-      end[i] = t.end[r + i];
+      begin[i] = t.begin[r + i] - t.first;
+      end[i] = t.end[r + i] - t.first;
       s[i] = t.s + (r + i) * t.stride;
       dp[i] = t.dp + (r + i) * t.stride;
     }

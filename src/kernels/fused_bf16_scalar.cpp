@@ -102,7 +102,7 @@ void score_gradients(const ScoreBand& t, const ScoreTiles& tiles) {
     for (int64_t j = 0; j < t.n; ++j) {
       float p = 0;
       float ds = 0;
-      if (r < t.rows && j >= t.begin[r] && j < t.end[r]) {
+      if (r < t.rows && t.first + j >= t.begin[r] && t.first + j < t.end[r]) {
         p = std::exp(t.s[r * t.stride + j] - t.lse[r]);
         ds = p * (t.dp[r * t.stride + j] - t.delta[r]);
       }

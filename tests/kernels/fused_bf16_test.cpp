@@ -147,14 +147,14 @@ TEST_F(FusedBF16Test, ScoreGradients) {
   for (const int64_t rows : {32, 31, 6}) {
     int64_t begin[kBandLines], end[kBandLines];
     for (int64_t r = 0; r < kBandLines; ++r) {
-      begin[r] = r % 3 * 20;
-      end[r] = r == 4 ? begin[r] : 128 - 5 * (r % 7);
+      begin[r] = 5 + r % 3 * 20;
+      end[r] = r == 4 ? begin[r] : 133 - 5 * (r % 7);
     }
     Tiles ds[2], p_down[2], ds_down[2];
     int place = 0;
     for (const FusedBF16* table : {&fast, &plain}) {
       table->score_gradients(
-          {s.data(), dp.data(), 128, rows, 128, lse.data(), delta.data(), begin, end},
+          {s.data(), dp.data(), 128, rows, 128, 5, lse.data(), delta.data(), begin, end},
           {ds[place].numbers, p_down[place].numbers, ds_down[place].numbers, kTilePair});
       ++place;
     }
