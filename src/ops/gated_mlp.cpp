@@ -17,7 +17,8 @@ namespace {
 
 using kernels::PackedRows;
 
-// What the backward needs of a packed forward: h is both LoRAs' of x, side by side.
+// What the backward needs of a packed forward: x and y for LoRAs alone, h is both LoRAs' of x, side
+// by side.
 struct Kept {
   PackedRows x, gate, up, y;
   Tensor h, h_down;
@@ -120,6 +121,8 @@ Tensor forward_packed(Call& call, const Tensor& input, const MlpParts& parts) {
   }
   Tensor z = Tensor::empty({n, down.weight.rows()}, DType::kF32);
   down.weight.matmul(kept.y, z.data<float>(), data_of(down.b));
+  if (r == 0) kept.x = PackedRows();
+  if (!down.is_adapted()) kept.y = PackedRows();
   if (keeps) *attributes.kept = std::move(kept);
   return z;
 }
@@ -217,7 +220,7 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
 
 std::vector<Tensor> backward(Call& call, const Tensor& dz) {
   const auto& attributes = attributes_of<Attributes>(call);
-  if (attributes.kept->x.rows() > 0) return backward_packed(call, dz);
+  if (attributes.kept->gate.rows() > 0) return backward_packed(call, dz);
   Tape tape;
   std::vector<Tensor> inputs;
   for (size_t i = 0; i < call.saved.size(); ++i) {

@@ -2,6 +2,7 @@
 // one thread against several, bit for bit.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -226,8 +227,8 @@ TEST(Ops, GatedMlpPackedIsItsSteps) {
   const auto normal = [&](Shape shape, double scale) {
     return random_normal(rng, shape, scale).to(DType::kF32);
   };
-  for (const int64_t n : {40, 300}) {  // shared by columns, and by rows
-    for (const int64_t r_up : {0, 8}) {
+  for (const int64_t n : {40, 300}) {        // shared by columns, and by rows
+    for (const int64_t r_up : {-1, 0, 8}) {  // -1: no LoRA at all
       const auto part = [&](int64_t out, int64_t in, int64_t r) {
         MlpPart made{quant::Weight::from_tensor(normal({out, in}, 0.15)), {}, {}};
         made.weight.set_compute(quant::Compute::kBF16);
@@ -237,7 +238,9 @@ TEST(Ops, GatedMlpPackedIsItsSteps) {
         made.scaling = 0.5;
         return made;
       };
-      const MlpPart gate = part(90, 64, 4), up = part(90, 64, r_up), down = part(64, 90, 8);
+      const bool has_any = r_up >= 0;
+      const MlpPart gate = part(90, 64, has_any ? 4 : 0), down = part(64, 90, has_any ? 8 : 0);
+      const MlpPart up = part(90, 64, std::max<int64_t>(r_up, 0));
       const Tensor x = normal({n, 64}, 1), direction = normal({n, 64}, 1);
       const auto run = [&](bool is_packed) {
         Tape tape;
