@@ -201,6 +201,19 @@ void run_tile(const Pass& pass, const Queries& queries, const Keys& keys, const 
   }
 }
 
+// The tile of keys from j on.
+void pack_keys(const Pass& pass, const Unit& unit, int64_t j, float* scaled, Keys& keys) {
+  const int64_t d = pass.shape.head_dim;
+  const int64_t at = j * pass.kv_stride + unit.kv_head * d;
+  keys.begin = j;
+  keys.end = std::min(unit.keys.end, j + kKeyTile);
+  const int64_t rows = keys.end - j;
+  pack(pass.s.k + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.k, nullptr, Side::kB);
+  pack(pass.s.v + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.v, nullptr, Side::kB);
+  pack(pass.s.k + at, pass.kv_stride, rows, d, pass.shape.scale, Side::kB, scaled, nullptr,
+       keys.k_down, Side::kB);
+}
+
 }  // namespace
 
 void gradients_bf16(const Pass& pass, const Unit& unit) {
@@ -250,20 +263,14 @@ void gradients_bf16(const Pass& pass, const Unit& unit) {
     for (int64_t r = 0; r < rows; ++r) std::fill_n(pass.dq + at + r * pass.stride, d, 0.0f);
   });
   for (int64_t j = unit.keys.begin; j < unit.keys.end; j += kKeyTile) {
-    keys.begin = j;
-    keys.end = std::min(unit.keys.end, j + kKeyTile);
-    const int64_t at = j * pass.kv_stride + unit.kv_head * d;
-    const int64_t rows = keys.end - j;
-    pack(pass.s.k + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.k, nullptr, Side::kB);
-    pack(pass.s.v + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.v, nullptr, Side::kB);
-    pack(pass.s.k + at, pass.kv_stride, rows, d, shape.scale, Side::kB, scaled, nullptr,
-         keys.k_down, Side::kB);
+    pack_keys(pass, unit, j, scaled, keys);
     for (float* sums : {dk, dv}) std::fill_n(sums, d * kKeyTile, 0.0f);
     for_queries([&](const Queries& own) {
       const KeyRange seen = visible_in(shape, pass.position(own.begin), pass.position(own.end - 1),
                                        pass.s.kv_len, keys.begin, keys.end);
       if (seen.begin < seen.end) run_tile(pass, own, keys, weights, dk, dv);
     });
+    const int64_t rows = keys.end - j;
     fused_bf16().transpose(dk, kKeyTile, rows, d, unit.dk + (j - unit.keys.begin) * d);
     fused_bf16().transpose(dv, kKeyTile, rows, d, unit.dv + (j - unit.keys.begin) * d);
   }
