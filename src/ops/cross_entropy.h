@@ -31,7 +31,8 @@ void for_logit_blocks(const Tensor& hidden, const quant::Weight& frozen, const T
                       const std::function<void(int64_t, const Tensor&)>& visit,
                       const std::function<Tensor(const Tensor& hidden, Tensor logits)>& adapt = {});
 
-// Bytes that a block of logits may take.
+// Bytes that a block of logits may take; it has 128 rows at least, however large the vocabulary, as
+// each block decodes the whole head.
 constexpr int64_t kLogitBytes = int64_t{24} << 20;
 
 }  // namespace moxie::ops

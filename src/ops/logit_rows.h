@@ -45,7 +45,7 @@ double visit_row(const LogitOptions& options, T* row, int64_t vocab, int64_t lab
 // Rows whose logits are held at once.
 inline int64_t logit_rows_a_block(int64_t vocab, size_t element) {
   return std::max<int64_t>(
-      8, kLogitBytes / static_cast<int64_t>(element) / std::max<int64_t>(1, vocab));
+      128, kLogitBytes / static_cast<int64_t>(element) / std::max<int64_t>(1, vocab));
 }
 
 // The same of logits that stay packed in bf16, twice the bytes: from 64 rows on it is worth it.
