@@ -185,7 +185,7 @@ Tensor Block::mlp(const DecoderConfig& config, const Tensor& x, const Pass& pass
                     ops::columns(both, config.ffn, 2 * config.ffn), config.activation),
         pass.taps);
   }
-  if (x.dtype() == DType::kF32) {
+  if (x.dtype() == DType::kF32 && !config.mlp_bias) {
     auto gate_part = gate.part(x.rows(), pass.taps);
     auto up_part = up.part(x.rows(), pass.taps);
     auto down_part = down.part(x.rows(), pass.taps);

@@ -70,23 +70,19 @@ Tensor Linear::finish(const Tensor& x, Tensor y, const TapContext& context) cons
 
 Tensor Linear::adapted(const Tensor& x, std::shared_ptr<kernels::PackedRows>& packed,
                        const TapContext& context) const {
-  if (!weight.is_frozen() || !weight.frozen().runs_packed(x.rows()) || x.dtype() != DType::kF32 ||
-      site.taps.size() != 1) {
-    return {};
-  }
-  const auto tap = site.taps.front()->low_rank_in(context);
-  if (!tap) return {};
-  if (packed == nullptr || packed->spare() != tap->a.rows()) {
-    packed = std::make_shared<kernels::PackedRows>(x.rows(), x.cols(), tap->a.rows());
+  if (x.dtype() != DType::kF32 || site.taps.empty()) return {};
+  const auto own = part(x.rows(), context);
+  if (!own) return {};
+  if (packed == nullptr || packed->spare() != own->a.rows()) {
+    packed = std::make_shared<kernels::PackedRows>(x.rows(), x.cols(), own->a.rows());
     packed->pack(x.data<float>(), x.cols(), 1);
   }
-  Tensor y = ops::adapted_linear(x, packed, weight.frozen(), tap->a, tap->b, tap->scaling);
+  Tensor y = ops::adapted_linear(x, packed, own->weight, own->a, own->b, own->scaling);
   return bias ? ops::add_bias(y, use(*bias)) : y;
 }
 
 std::optional<ops::MlpPart> Linear::part(int64_t n, const TapContext& context) const {
-  if (!weight.is_frozen() || !weight.frozen().runs_packed(n) || bias || site.taps.size() > 1)
-    return {};
+  if (!weight.is_frozen() || !weight.frozen().runs_packed(n) || site.taps.size() > 1) return {};
   ops::MlpPart result{weight.frozen(), {}, {}};
   if (site.taps.empty()) return result;
   auto tap = site.taps.front()->low_rank_in(context);

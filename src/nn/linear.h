@@ -52,8 +52,8 @@ struct Linear {
   // x, packed here if it is not yet.
   Tensor adapted(const Tensor& x, std::shared_ptr<kernels::PackedRows>& packed,
                  const TapContext& context) const;
-  // The product and its only tap, if it has one, where both can be part of a fused op over n packed
-  // rows (ops/gated_mlp.h) and nothing follows them.
+  // The product and its only tap, if it has one, where both can be part of an op over n packed
+  // rows: all but the bias.
   std::optional<ops::MlpPart> part(int64_t n, const TapContext& context) const;
   // All that the taps do, where the weight's product with n rows can take it along; else null.
   std::shared_ptr<const quant::LowRankCopy> attached(const TapContext& context, int64_t n) const;

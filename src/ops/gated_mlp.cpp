@@ -3,11 +3,13 @@
 // LoRA dh = s dz B, dB = s dz^T h, dA = dh^T x, with its own linear's dz and x
 #include "ops/gated_mlp.h"
 
+#include <tuple>
 #include <utility>
 
 #include "kernels/gated_rows.h"
 #include "ops/adapted_linear.h"
 #include "ops/checks.h"
+#include "ops/columns.h"
 #include "ops/linear.h"
 #include "ops/low_rank.h"
 #include "ops/swiglu.h"
@@ -30,7 +32,15 @@ struct Attributes {
   std::shared_ptr<Kept> kept;
 };
 
-// The inputs after x are A and B of the parts that have a LoRA.
+// x, then A and B of the parts that have a LoRA.
+std::vector<Tensor> inputs_of(const Tensor& x, const MlpParts& parts) {
+  std::vector<Tensor> inputs{x};
+  for (const MlpPart* part : {&parts.gate, &parts.up, &parts.down}) {
+    if (part->is_adapted()) inputs.insert(inputs.end(), {part->a, part->b});
+  }
+  return inputs;
+}
+
 MlpParts with_inputs(MlpParts parts, std::span<const Tensor> in) {
   size_t next = 1;
   for (MlpPart* part : {&parts.gate, &parts.up, &parts.down}) {
@@ -59,13 +69,12 @@ int64_t rank_of(const MlpPart& part) {
   return part.is_adapted() ? part.a.rows() : 0;
 }
 
-// to[:, at + j] = factor from[:, first + j], j < count
-void put_columns(const Tensor& from, int64_t first, int64_t count, float factor, const Tensor& to,
-                 int64_t at) {
+// to[:, at + j] = factor from[:, j]
+void put_columns(const Tensor& from, float factor, const Tensor& to, int64_t at) {
   for (int64_t i = 0; i < from.rows(); ++i) {
-    const float* source = from.data<float>() + i * from.cols() + first;
+    const float* source = from.data<float>() + i * from.cols();
     float* target = to.data<float>() + i * to.cols() + at;
-    for (int64_t j = 0; j < count; ++j) target[j] = factor * source[j];
+    for (int64_t j = 0; j < from.cols(); ++j) target[j] = factor * source[j];
   }
 }
 
@@ -73,7 +82,7 @@ void put_columns(const Tensor& from, int64_t first, int64_t count, float factor,
 Tensor thin_of(const MlpPart& part, int64_t at, int64_t cols) {
   if (!part.is_adapted()) return {};
   Tensor thin = Tensor::zeros({part.b.rows(), cols}, DType::kF32);
-  put_columns(part.b, 0, part.b.cols(), static_cast<float>(part.scaling), thin, at);
+  put_columns(part.b, static_cast<float>(part.scaling), thin, at);
   return thin;
 }
 
@@ -147,28 +156,18 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   check(parts.gate, width, x.cols());
   check(parts.up, width, x.cols());
   check(parts.down, parts.down.weight.rows(), width);
+  if (call.any_wanted()) call.saved.assign(in.begin(), in.end());
   if (runs_packed(parts, x)) {
-    if (call.any_wanted()) call.saved.assign(in.begin() + 1, in.end());
+    if (call.any_wanted()) call.saved[0] = Tensor();  // what it needs of x is packed
     return forward_packed(call, x, parts);
   }
-  if (call.any_wanted()) call.saved.assign(in.begin(), in.end());
   const NoTape quiet;
   return step_by_step(x, parts, attributes.activation);
 }
 
-// Columns [at, at + count) of a matrix.
-Tensor columns_of(const Tensor& m, int64_t at, int64_t count) {
-  if (count == m.cols()) return m;
-  Tensor own = Tensor::empty({m.rows(), count}, DType::kF32);
-  put_columns(m, at, count, 1, own, 0);
-  return own;
-}
-
 std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   const auto& attributes = attributes_of<Attributes>(call);
-  std::vector<Tensor> inputs{Tensor()};
-  inputs.insert(inputs.end(), call.saved.begin(), call.saved.end());
-  const MlpParts parts = with_inputs(attributes.parts, inputs);
+  const MlpParts parts = with_inputs(attributes.parts, call.saved);
   const auto& [gate, up, down] = parts;
   Kept& kept = *attributes.kept;
   const int64_t n = dz.rows();
@@ -187,32 +186,27 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   const bool adds = call.gathered[0].defined();
   Tensor dx;
   if (call.wanted[0]) dx = call.gradient_of(0, {n, gate.weight.cols()}, DType::kF32);
-  std::vector<Tensor> gradients{dx};
-  Tensor dh = Tensor::empty({n, kept.h.defined() ? kept.h.cols() : 0}, DType::kF32);
+  Tensor dh = Tensor::empty({n, rank_of(gate) + rank_of(up)}, DType::kF32);
+  Tensor db[2];
   int64_t at = 0;
-  for (auto [part, own] : {std::pair(&gate, &kept.gate), std::pair(&up, &kept.up)}) {
+  for (const auto& [part, own, its_db] :
+       {std::tuple(&gate, &kept.gate, &db[0]), std::tuple(&up, &kept.up, &db[1])}) {
     if (part->is_adapted()) {
-      const Tensor h = columns_of(kept.h, at, part->a.rows());
-      gradients.insert(gradients.end(), {Tensor(), packed_gradient_b(*own, h, part->scaling)});
-      const Tensor dh_own = packed_gradient_inner(*own, part->b, part->scaling);
-      put_columns(dh_own, 0, dh_own.cols(), 1, dh, at);
-      at += dh_own.cols();
+      *its_db = packed_gradient_b(*own, columns(kept.h, at, at + rank_of(*part)), part->scaling);
+      put_columns(packed_gradient_inner(*own, part->b, part->scaling), 1, dh, at);
+      at += rank_of(*part);
     }
     if (dx.defined()) {
       part->weight.matmul_transposed(*own, dx.data<float>(), data_of(part->a), adds || part == &up);
     }
     *own = PackedRows();
   }
-  if (at > 0) {
+  std::vector<Tensor> gradients{dx};
+  if (at > 0) {  // both dA in one product, which turns x once
     const Tensor da = packed_gradient_a(dh, kept.x);
-    size_t next = 1;
-    at = 0;
-    for (const MlpPart* part : {&gate, &up}) {
-      if (!part->is_adapted()) continue;
-      gradients[next] = da.slice_rows(at, at + part->a.rows());
-      at += part->a.rows();
-      next += 2;
-    }
+    const int64_t r = rank_of(gate);
+    if (gate.is_adapted()) gradients.insert(gradients.end(), {da.slice_rows(0, r), db[0]});
+    if (up.is_adapted()) gradients.insert(gradients.end(), {da.slice_rows(r, at), db[1]});
   }
   if (down.is_adapted()) gradients.insert(gradients.end(), {da_down, db_down});
   return gradients;
@@ -249,11 +243,8 @@ std::vector<Sample> samples(Rng& rng) {
   };
   std::vector<Sample> list;
   const auto add = [&](const char* label, const MlpParts& parts, Activation activation) {
-    std::vector<Tensor> in{random_normal(rng, {4, 8})};
-    for (const MlpPart* p : {&parts.gate, &parts.up, &parts.down}) {
-      if (p->is_adapted()) in.insert(in.end(), {p->a, p->b});
-    }
-    std::vector<bool> differentiable(in.size(), true);
+    const auto in = inputs_of(random_normal(rng, {4, 8}), parts);
+    const std::vector<bool> differentiable(in.size(), true);
     list.push_back({label, in, attributes_for(parts, activation), differentiable});
   };
   add("three LoRAs", {part(6, 8, 2), part(6, 8, 3), part(8, 6, 2)}, Activation::kSilu);
@@ -269,11 +260,7 @@ const OpDef gated_mlp_entry{"a gated MLP of frozen matrices and the LoRAs beside
                             backward, nullptr, samples};
 
 Tensor gated_mlp(const Tensor& x, const MlpParts& parts, Activation activation) {
-  std::vector<Tensor> inputs{x};
-  for (const MlpPart* part : {&parts.gate, &parts.up, &parts.down}) {
-    if (part->is_adapted()) inputs.insert(inputs.end(), {part->a, part->b});
-  }
-  return record(gated_mlp_entry, inputs, attributes_for(parts, activation));
+  return record(gated_mlp_entry, inputs_of(x, parts), attributes_for(parts, activation));
 }
 
 }  // namespace moxie::ops

@@ -47,23 +47,6 @@ void decode_rounded(const void* context, int64_t row, int64_t begin, int64_t end
   round_bf16(out, out, end - begin);
 }
 
-// Formats of plain values are named as their type, and can be multiplied with as they stand where
-// they are aligned to it and compute rounds none of them.
-kernels::RowDecoder rows_of(const Weight& w, int64_t n) {
-  const bool is_bf16 = w.compute_for(n) == Compute::kBF16;
-  const bool rounds = is_bf16 && !w.runs_packed(n);
-  kernels::RowDecoder rows{&w, rounds ? decode_rounded : decode_part, w.format()->block};
-  if (w.format()->decode_bf16 != nullptr && w.runs_packed(n)) rows.decode_bf16 = decode_part_bf16;
-  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
-    const bool is_exact = !is_bf16 || dtype == DType::kBF16;
-    const auto address = reinterpret_cast<uintptr_t>(w.bytes().data());
-    if (w.format().name != name_of(dtype) || !is_exact || address % size_of(dtype) != 0) continue;
-    rows.values = w.bytes().data();
-    rows.dtype = dtype;
-  }
-  return rows;
-}
-
 // n rows of x as the product takes them: themselves, or rounded to bf16 in `storage`.
 const float* factor(const Weight& w, const float* x, int64_t n, int64_t cols,
                     std::vector<float>& storage) {
@@ -162,8 +145,7 @@ void Weight::matmul(const float* x, int64_t n, float* y, bool accumulate) const 
   }
   std::vector<float> storage;
   x = factor(*this, x, n, cols_, storage);
-  kernels::gemm_nt(n, rows_, cols_, x, rows_of(*this, n), y, accumulate,
-                   arithmetic_of(compute_for(n)));
+  kernels::gemm_nt(n, rows_, cols_, x, decoder(n), y, accumulate, arithmetic_of(compute_for(n)));
 }
 
 bool Weight::runs_packed(int64_t n) const {
@@ -173,16 +155,29 @@ bool Weight::runs_packed(int64_t n) const {
 
 void Weight::matmul(const kernels::PackedRows& x, float* y, const float* thin,
                     bool accumulate) const {
-  kernels::multiply_nt(x, rows_, rows_of(*this, x.rows()), thin, y, accumulate);
+  kernels::multiply_nt(x, rows_, decoder(x.rows()), thin, y, accumulate);
 }
 
 void Weight::matmul_transposed(const kernels::PackedRows& dy, float* dx, const float* thin,
                                bool accumulate) const {
-  kernels::multiply_nn(dy, cols_, rows_of(*this, dy.rows()), thin, dx, accumulate);
+  kernels::multiply_nn(dy, cols_, decoder(dy.rows()), thin, dx, accumulate);
 }
 
+// Formats of plain values are named as their type, and can be multiplied with as they stand where
+// they are aligned to it and compute rounds none of them.
 kernels::RowDecoder Weight::decoder(int64_t n) const {
-  return rows_of(*this, n);
+  const bool is_bf16 = compute_for(n) == Compute::kBF16;
+  const bool rounds = is_bf16 && !runs_packed(n);
+  kernels::RowDecoder rows{this, rounds ? decode_rounded : decode_part, format()->block};
+  if (format()->decode_bf16 != nullptr && runs_packed(n)) rows.decode_bf16 = decode_part_bf16;
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+    const bool is_exact = !is_bf16 || dtype == DType::kBF16;
+    const auto address = reinterpret_cast<uintptr_t>(bytes().data());
+    if (format().name != name_of(dtype) || !is_exact || address % size_of(dtype) != 0) continue;
+    rows.values = bytes().data();
+    rows.dtype = dtype;
+  }
+  return rows;
 }
 
 void Weight::matmul_together(std::span<const Product> products, const float* x, int64_t n) {
@@ -214,8 +209,7 @@ void Weight::matmul_together(std::span<const Product> products, const float* x, 
 void Weight::matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate) const {
   std::vector<float> storage;
   dy = factor(*this, dy, n, rows_, storage);
-  kernels::gemm_nn(n, cols_, rows_, dy, rows_of(*this, n), dx, accumulate,
-                   arithmetic_of(compute_for(n)));
+  kernels::gemm_nn(n, cols_, rows_, dy, decoder(n), dx, accumulate, arithmetic_of(compute_for(n)));
 }
 
 void Weight::matmul(const double* x, int64_t n, double* y, bool accumulate) const {
