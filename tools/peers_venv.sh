@@ -1,8 +1,8 @@
-# Sourced by those who compare Moxie with others: `peers_venv VENV REQUIREMENTS` makes the virtual
-# environment that holds them, or brings it up to date. Fails where a package cannot be had.
+# Sourced by those who compare Moxie with others: `peers_venv VENV REQUIREMENTS MODULES` makes the virtual
+# environment that holds them, or brings it up to date. Fails where a package cannot be had or imported.
 
 peers_venv() {
-  local venv=$1 requirements=$2 compiler=cc stamp
+  local venv=$1 requirements=$2 modules=$3 compiler=cc stamp
   # What GCC 12 makes of llama.cpp crashes where there is AMX: its _tile_loadconfig declares to read 8 of
   # the 64 bytes that llama.cpp has stored for it.
   if grep -qw amx_tile /proc/cpuinfo && command -v clang++ >/dev/null; then compiler=clang; fi
@@ -17,5 +17,6 @@ peers_venv() {
   "${pip[@]}" cache remove 'llama_cpp_python*' >&2 || true  # fails where there is none
   if [ "$compiler" = clang ]; then local -x CC=clang CXX=clang++; fi
   CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) "${pip[@]}" install -r "$requirements" >&2 || return 1
+  "$venv/bin/python" -c "import $modules" || return 1
   echo "$stamp" >"$venv/.made_of"
 }

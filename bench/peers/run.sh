@@ -15,7 +15,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=${MOXIE_PEERS_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/moxie/peers-venv}
 
 . "$here/../../tools/peers_venv.sh"
-peers_venv "$venv" "$here/requirements.txt"
+peers_venv "$venv" "$here/requirements.txt" 'torch, transformers, peft, gguf, llama_cpp, openvino_genai'
 # No peer may fetch anything, and none computes with more threads than there are cores.
 export HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false PYTHONDONTWRITEBYTECODE=1
 exec "$venv/bin/python" "$here/run.py" "$@"

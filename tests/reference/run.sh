@@ -28,9 +28,8 @@ if [ ! -x "$MOXIE_BINARY" ]; then
 fi
 
 . "$root/tools/peers_venv.sh"
-peers_venv "$venv" "$here/requirements.txt" || unavailable "tests/reference/requirements.txt could not be installed"
-"$venv/bin/python" -c 'import torch, transformers, peft, trl, gguf, llama_cpp' ||
-  unavailable "the installed packages cannot be imported"
+peers_venv "$venv" "$here/requirements.txt" 'torch, transformers, peft, trl, gguf, llama_cpp' ||
+  unavailable "tests/reference/requirements.txt could not be installed, or not imported"
 
 # Nothing here may reach out to a model hub: every model comes from the environment or is made here.
 export HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false PYTHONDONTWRITEBYTECODE=1
