@@ -18,15 +18,16 @@ constexpr int64_t kTileElements = 24 * 1024;  // of its keys; with as many of it
 constexpr int64_t kMostRows = 16;             // of a register tile
 
 // Keys [begin, end) of a key head, packed: columns of d, and rows of values.
-template <class T>
+template <class Tiles>
 struct KeyTile {
   int64_t begin, end;
-  T *keys, *values;
+  typename Tiles::Number *keys, *values;
 };
 
 // The key heads of a sequence, packed in tiles, each for all the queries that see it.
-template <class T>
+template <class Tiles>
 struct PackedKeys {
+  using T = typename Tiles::Number;
   const AttentionSequence<T>* sequence;
   KeyRange seen;  // by any query
   int64_t step;   // keys of a tile
@@ -34,20 +35,28 @@ struct PackedKeys {
   T* memory = nullptr;
 
   int64_t tiles() const { return (seen.end - seen.begin + step - 1) / step; }
-  int64_t tile_size() const { return packed_size<T>(d, step) + packed_size<T>(step, d); }
-  KeyTile<T> tile(int64_t kv_head, int64_t index) const {
+  int64_t tile_size() const { return Tiles::right_size(d, step) + Tiles::right_size(step, d); }
+  KeyTile<Tiles> tile(int64_t kv_head, int64_t index) const {
     T* keys = memory + (kv_head * tiles() + index) * tile_size();
     const int64_t begin = seen.begin + index * step;
-    return {begin, std::min(seen.end, begin + step), keys, keys + packed_size<T>(d, step)};
+    return {begin, std::min(seen.end, begin + step), keys, keys + Tiles::right_size(d, step)};
   }
 };
 
-// Rows [i, i + count) of a block, which a register tile holds, against a tile of keys.
+// What a unit has of its own: scores of a strip and, where products round them, these.
 template <class T>
-void attend(const AttentionShape<T>& shape, int64_t kv_len, const QueryBlock<T>& block, int64_t i,
-            int64_t count, const KeyTile<T>& tile, T* scores) {
+struct Memory {
+  T *scores, *rounded;
+};
+
+// Rows [i, i + count) of a block, which a register tile holds, against a tile of keys.
+template <class Tiles, class T = typename Tiles::Number>
+void attend(const AttentionShape<T>& shape, int64_t kv_len, const QueryBlock<T>& block,
+            const typename Tiles::Left& q, int64_t i, int64_t count, const KeyTile<Tiles>& tile,
+            const Memory<T>& memory) {
   const int64_t d = shape.head_dim;
-  const int64_t width = TileOps<T>::width();
+  const int64_t width = Tiles::width();
+  const int64_t keys = tile.end - tile.begin;
   const auto seen_by = [&](int64_t first, int64_t last) {
     return visible_in(shape, block.position + first, block.position + last, kv_len, tile.begin,
                       tile.end);
@@ -57,39 +66,41 @@ void attend(const AttentionShape<T>& shape, int64_t kv_len, const QueryBlock<T>&
   const int64_t from = seen.begin / width * width;  // whole panels: scores hold their padding
   const int64_t to = (seen.end + width - 1) / width * width;
   T* out = block.out + i * block.stride;
-  multiply(count, to - from, d, block.q + i * block.stride, block.stride, int64_t{1},
-           tile.keys + from * d, width * d, scores + from, kMostKeys, shape.scale, false);
+  Tiles::multiply(count, to - from, d, q.from(i, 0), Tiles::right(d, keys, tile.keys).from(0, from),
+                  memory.scores + from, kMostKeys, shape.scale, false);
   for (int64_t r = 0; r < count; ++r) {
-    mask(shape, seen_by(i + r, i + r), from, to, scores + r * kMostKeys);
+    mask(shape, seen_by(i + r, i + r), from, to, memory.scores + r * kMostKeys);
   }
   T shrink[kMostRows];
-  row_kernels<T>().soften(scores + from, kMostKeys, count, to - from, block.most + i,
+  row_kernels<T>().soften(memory.scores + from, kMostKeys, count, to - from, block.most + i,
                           block.total + i, shrink);
   shrink_rows(block, i, count, shrink, d);
-  multiply(count, d, seen.end - seen.begin, scores + seen.begin, kMostKeys, int64_t{1},
-           tile.values + seen.begin * width, (tile.end - tile.begin) * width, out, block.stride,
-           T{1}, true);
+  const int64_t seen_keys = seen.end - from;
+  const auto weights =
+      Tiles::scores_of(count, seen_keys, memory.scores + from, kMostKeys, memory.rounded);
+  Tiles::multiply(count, d, seen_keys, weights, Tiles::right(keys, d, tile.values).from(from, 0),
+                  out, block.stride, T{1}, true);
 }
 
 // Queries [begin, begin + count) of a sequence and the query heads of one key head.
-template <class T>
+template <class Tiles>
 struct Unit {
-  const PackedKeys<T>* keys;
+  const PackedKeys<Tiles>* keys;
   int64_t kv_head, begin, count;
   int64_t cost;  // pairs of a query and a key
 };
 
-template <class T>
-Unit<T> unit_of(const AttentionShape<T>& shape, const PackedKeys<T>& keys, int64_t kv_head,
-                int64_t begin) {
+template <class Tiles, class T = typename Tiles::Number>
+Unit<Tiles> unit_of(const AttentionShape<T>& shape, const PackedKeys<Tiles>& keys, int64_t kv_head,
+                    int64_t begin) {
   const auto& s = *keys.sequence;
   const int64_t count = std::min(kQueryTile, s.q_len - begin);
   const KeyRange half = visible_keys(shape, s.kv_len - s.q_len + begin + count / 2, s.kv_len);
   return {&keys, kv_head, begin, count, count * (half.end - half.begin)};
 }
 
-template <class T>
-std::vector<QueryBlock<T>> blocks_of(const AttentionShape<T>& shape, const Unit<T>& unit,
+template <class Tiles, class T = typename Tiles::Number>
+std::vector<QueryBlock<T>> blocks_of(const AttentionShape<T>& shape, const Unit<Tiles>& unit,
                                      const T* q, T* out, T* lse, T* states) {
   const int64_t d = shape.head_dim;
   const int64_t group = shape.heads / shape.kv_heads;
@@ -108,32 +119,44 @@ std::vector<QueryBlock<T>> blocks_of(const AttentionShape<T>& shape, const Unit<
   return blocks;
 }
 
-template <class T>
-void run_unit(const AttentionShape<T>& shape, const Unit<T>& unit, const T* q, T* out, T* lse) {
+template <class Tiles, class T = typename Tiles::Number>
+void run_unit(const AttentionShape<T>& shape, const Unit<Tiles>& unit, const T* q, T* out, T* lse) {
   const int64_t d = shape.head_dim;
-  const PackedKeys<T>& keys = *unit.keys;
+  const int64_t group = shape.heads / shape.kv_heads;
+  const PackedKeys<Tiles>& keys = *unit.keys;
   const int64_t kv_len = keys.sequence->kv_len;
-  T* scores = TileOps<T>::memory(
-      Scratch::kTiles, kMostRows * kMostKeys + shape.heads / shape.kv_heads * 2 * kQueryTile);
-  const auto blocks = blocks_of(shape, unit, q, out, lse, scores + kMostRows * kMostKeys);
-  for (const auto& block : blocks) start(block, d);
+  const int64_t scores = kMostRows * kMostKeys;
+  const int64_t rounded = Tiles::left_size(kMostRows, kMostKeys);
+  const int64_t queries = Tiles::left_size(unit.count, d);
+  T* own =
+      TileOps<T>::memory(Scratch::kTiles, scores + rounded + group * (2 * kQueryTile + queries));
+  const Memory<T> memory{own, own + scores};
+  own += scores + rounded;
+  const auto blocks = blocks_of(shape, unit, q, out, lse, own);
+  own += group * 2 * kQueryTile;
+  std::vector<typename Tiles::Left> lefts;
+  for (const auto& block : blocks) {
+    start(block, d);
+    lefts.push_back(Tiles::rows_of(unit.count, d, block.q, block.stride, own));
+    own += queries;
+  }
   for (int64_t index = 0; index < keys.tiles(); ++index) {
-    const KeyTile<T> tile = keys.tile(unit.kv_head, index);
+    const KeyTile<Tiles> tile = keys.tile(unit.kv_head, index);
     const int64_t position = blocks[0].position;
     const KeyRange seen =
         visible_in(shape, position, position + unit.count - 1, kv_len, tile.begin, tile.end);
     if (seen.begin == seen.end) continue;
-    for (const auto& block : blocks) {
-      for_strips<T>(block.count, [&](int64_t i, int64_t count) {
-        attend(shape, kv_len, block, i, count, tile, scores);
+    for (size_t b = 0; b < blocks.size(); ++b) {
+      for_strips<Tiles>(unit.count, [&](int64_t i, int64_t count) {
+        attend<Tiles>(shape, kv_len, blocks[b], lefts[b], i, count, tile, memory);
       });
     }
   }
   for (const auto& block : blocks) finish(block, d);
 }
 
-template <class T>
-PackedKeys<T> keys_of(const AttentionShape<T>& shape, const AttentionSequence<T>& s) {
+template <class Tiles, class T = typename Tiles::Number>
+PackedKeys<Tiles> keys_of(const AttentionShape<T>& shape, const AttentionSequence<T>& s) {
   const int64_t d = shape.head_dim;
   const int64_t begin = visible_keys(shape, s.kv_len - s.q_len, s.kv_len).begin;
   const int64_t end = visible_keys(shape, s.kv_len - 1, s.kv_len).end;
@@ -142,10 +165,10 @@ PackedKeys<T> keys_of(const AttentionShape<T>& shape, const AttentionSequence<T>
 }
 
 // Packs every tile of every key head, each on one thread.
-template <class T>
-Tensor pack(const AttentionShape<T>& shape, std::vector<PackedKeys<T>>& list) {
+template <class Tiles, class T = typename Tiles::Number>
+Tensor pack(const AttentionShape<T>& shape, std::vector<PackedKeys<Tiles>>& list) {
   struct Job {
-    const PackedKeys<T>* keys;
+    const PackedKeys<Tiles>* keys;
     int64_t kv_head, index;
     int64_t cost = 1;
   };
@@ -165,13 +188,32 @@ Tensor pack(const AttentionShape<T>& shape, std::vector<PackedKeys<T>>& list) {
   const int64_t d = shape.head_dim;
   const int64_t stride = shape.kv_heads * d;
   deal<Job>(jobs, [&](const Job& job) {
-    const KeyTile<T> tile = job.keys->tile(job.kv_head, job.index);
+    const KeyTile<Tiles> tile = job.keys->tile(job.kv_head, job.index);
     const int64_t count = tile.end - tile.begin;
     const int64_t at = tile.begin * stride + job.kv_head * d;
-    pack_transposed(d, count, job.keys->sequence->k + at, stride, tile.keys);
-    pack_rows(count, d, job.keys->sequence->v + at, stride, tile.values);
+    Tiles::pack_transposed(d, count, job.keys->sequence->k + at, stride, tile.keys);
+    Tiles::pack_rows(count, d, job.keys->sequence->v + at, stride, tile.values);
   });
   return memory;
+}
+
+template <class Tiles, class T = typename Tiles::Number>
+void attend_many(const AttentionShape<T>& shape,
+                 const std::vector<const AttentionSequence<T>*>& sequences, const T* q, T* out,
+                 T* lse) {
+  std::vector<PackedKeys<Tiles>> keys;
+  for (const AttentionSequence<T>* s : sequences) keys.push_back(keys_of<Tiles>(shape, *s));
+  const Tensor memory = pack<Tiles>(shape, keys);
+  std::vector<Unit<Tiles>> units;
+  for (const auto& own : keys) {
+    for (int64_t begin = 0; begin < own.sequence->q_len; begin += kQueryTile) {
+      for (int64_t h = 0; h < shape.kv_heads; ++h) {
+        units.push_back(unit_of<Tiles>(shape, own, h, begin));
+      }
+    }
+  }
+  deal<Unit<Tiles>>(units,
+                    [&](const Unit<Tiles>& unit) { run_unit<Tiles>(shape, unit, q, out, lse); });
 }
 
 }  // namespace
@@ -182,23 +224,12 @@ void attention_forward(const AttentionShape<T>& shape,
                        T* lse) {
   std::vector<const AttentionSequence<T>*> many, singles;
   for (const auto& s : sequences) (s.q_len == 1 && s.kv_len > 0 ? singles : many).push_back(&s);
-  if constexpr (std::is_same_v<T, float>) {
-    if (shape.arithmetic == Arithmetic::kBF16) {
-      attend_bf16(shape, many, q, out, lse);
-      return attend_single<T>(shape, singles, q, out, lse);
-    }
-  }
-  std::vector<PackedKeys<T>> keys;
-  for (const AttentionSequence<T>* s : many) keys.push_back(keys_of(shape, *s));
-  const Tensor memory = pack(shape, keys);
-  std::vector<Unit<T>> units;
-  for (const auto& own : keys) {
-    for (int64_t begin = 0; begin < own.sequence->q_len; begin += kQueryTile) {
-      for (int64_t h = 0; h < shape.kv_heads; ++h) units.push_back(unit_of(shape, own, h, begin));
-    }
-  }
-  deal<Unit<T>>(units, [&](const Unit<T>& unit) { run_unit(shape, unit, q, out, lse); });
   attend_single<T>(shape, singles, q, out, lse);
+  if constexpr (std::is_same_v<T, float>) {
+    if (shape.arithmetic == Arithmetic::kBF16) return attend_bf16(shape, many, q, out, lse);
+    if (runs_int16(shape)) return attend_many<Int16Tiles>(shape, many, q, out, lse);
+  }
+  attend_many<PlainTiles<T>>(shape, many, q, out, lse);
 }
 
 template void attention_forward(const AttentionShape<float>&,

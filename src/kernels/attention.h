@@ -33,8 +33,9 @@ struct AttentionShape {
   int64_t window = 0;        // 0: all
   T softcap = 0;             // s = cap tanh(s / cap); 0: none
   const T* sinks = nullptr;  // [heads]: one more score in each softmax's denominator
-  // kBF16 rounds q, k, v, p, dout and ds to bf16 where many rows are multiplied; softmaxes, sums
-  // and sequences of one query stay in f32. kInt16 is kF32.
+  // kBF16 rounds q, k, v, p, dout and ds to bf16 where many rows are multiplied, kInt16 to integers
+  // that share a scale (up to a head_dim of 512); softmaxes, sums and sequences of one query stay
+  // in f32.
   Arithmetic arithmetic = Arithmetic::kF32;
 };
 

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "kernels/attention.h"
@@ -18,41 +20,42 @@ constexpr int64_t kQueryTile = kGradientQueries;
 constexpr int64_t kKeyTile = 96;
 constexpr int64_t kMostSegments = 8;  // of a sequence: each has sums of its own for dk and dv
 
-// What a unit packs: once a tile of keys its columns of k and v and its rows of k, and once for all
-// tiles the rows of its queries' q and dout, tile by tile; p and ds of one tile of both.
+// What a unit packs: of its queries, tile by tile of a head, the rows of q and dout as A and as B;
+// of a tile of keys the columns of k and v and the rows of k; p and ds of a tile of both, and what
+// these are rounded to.
 template <class T>
 struct Buffers {
-  T *keys, *values, *key_rows, *queries, *douts, *p, *ds;
+  T *queries, *douts, *query_rows, *dout_rows, *keys, *values, *key_rows, *p, *ds, *rounded;
 };
 
-template <class T>
-Buffers<T> buffers_for(int64_t d, int64_t queries) {
-  const int64_t across = packed_size<T>(d, kKeyTile);
-  const int64_t along = packed_size<T>(kKeyTile, d);
-  const int64_t rows = packed_size<T>(queries, d);
+template <class Tiles, class T = typename Tiles::Number>
+Buffers<T> buffers_for(int64_t d, int64_t query_tiles) {
+  const int64_t left = query_tiles * Tiles::left_size(kQueryTile, d);
+  const int64_t rows = query_tiles * Tiles::right_size(kQueryTile, d);
+  const int64_t across = Tiles::right_size(d, kKeyTile);
+  const int64_t along = Tiles::right_size(kKeyTile, d);
   const int64_t tile = kQueryTile * kKeyTile;
-  T* memory = TileOps<T>::memory(Scratch::kTiles, 2 * across + along + 2 * rows + 2 * tile);
-  Buffers<T> buffers{};
-  const auto take = [&](T*& part, int64_t size) {
-    part = memory;
-    memory += size;
-  };
-  take(buffers.keys, across);
-  take(buffers.values, across);
-  take(buffers.key_rows, along);
-  take(buffers.queries, rows);
-  take(buffers.douts, rows);
-  take(buffers.p, tile);
-  take(buffers.ds, tile);
-  return buffers;
+  const int64_t rounded = Tiles::left_size(kCols16, std::max(kQueryTile, kKeyTile));
+  T* memory = TileOps<T>::memory(Scratch::kTiles,
+                                 2 * left + 2 * rows + 2 * across + along + 2 * tile + rounded);
+  Buffers<T> b{};
+  const auto take = [&](T*& part, int64_t size) { part = std::exchange(memory, memory + size); };
+  for (T** part : {&b.queries, &b.douts}) take(*part, left);
+  for (T** part : {&b.query_rows, &b.dout_rows}) take(*part, rows);
+  for (T** part : {&b.keys, &b.values}) take(*part, across);
+  take(b.key_rows, along);
+  for (T** part : {&b.p, &b.ds}) take(*part, tile);
+  take(b.rounded, rounded);
+  return b;
 }
 
-// A tile: queries [i0, i1) of a head against keys [j0, j1), their q and dout packed by rows, and
-// the sums that it adds to.
-template <class T>
+// A tile: queries [i0, i1) of a head against keys [j0, j1), and the sums that it adds to.
+template <class Tiles>
 struct Tile {
+  using T = typename Tiles::Number;
   int64_t head, i0, i1, j0, j1;
-  const T *queries, *douts;
+  typename Tiles::Left queries, douts;
+  typename Tiles::Right query_rows, dout_rows;
   T *dk, *dv;  // of key j0
 
   int64_t keys() const { return j1 - j0; }
@@ -60,26 +63,28 @@ struct Tile {
 
 // p and ds of queries [i, i + count), which a register tile holds, 0 where a key is not visible;
 // and what they add to dq.
-template <class T>
-void query_gradients(const GradientPass<T>& pass, const Tile<T>& tile, int64_t i, int64_t count,
+template <class Tiles, class T = typename Tiles::Number>
+void query_gradients(const GradientPass<T>& pass, const Tile<Tiles>& tile, int64_t i, int64_t count,
                      const Buffers<T>& b) {
   const auto& shape = pass.shape;
   const int64_t d = shape.head_dim;
-  const int64_t width = TileOps<T>::width();
+  const int64_t width = Tiles::width();
   const auto seen_by = [&](int64_t first, int64_t last) {
     return visible_in(shape, pass.position(first), pass.position(last), pass.s.kv_len, tile.j0,
                       tile.j1);
   };
   T* p = b.p + (i - tile.i0) * kKeyTile;
   T* ds = b.ds + (i - tile.i0) * kKeyTile;
-  const int64_t at = i * pass.stride + tile.head * d;
   const KeyRange seen = seen_by(i, i + count - 1);
   const int64_t from = seen.begin / width * width;  // whole panels: p and ds hold their padding
   const int64_t columns = (seen.end - from + width - 1) / width * width;
-  multiply(count, columns, d, pass.q + at, pass.stride, int64_t{1}, b.keys + from * d, width * d,
-           p + from, kKeyTile, shape.scale, false);
-  multiply(count, columns, d, pass.dout + at, pass.stride, int64_t{1}, b.values + from * d,
-           width * d, ds + from, kKeyTile, T{1}, false);
+  const auto project = [&](const typename Tiles::Left& rows, T* packed, T alpha, T* to) {
+    Tiles::multiply(count, columns, d, rows.from(i - tile.i0, 0),
+                    Tiles::right(d, tile.keys(), packed).from(0, from), to + from, kKeyTile, alpha,
+                    false);
+  };
+  project(tile.queries, b.keys, shape.scale, p);
+  project(tile.douts, b.values, T{1}, ds);
   for (int64_t r = 0; r < count; ++r) {
     const KeyRange keys = seen_by(i + r, i + r);
     const int64_t row = (i + r) * shape.heads + tile.head;
@@ -92,82 +97,116 @@ void query_gradients(const GradientPass<T>& pass, const Tile<T>& tile, int64_t i
     row_kernels<T>().score_gradient(pass.lse[row], pass.delta[row], shape.softcap,
                                     p_row + keys.begin, ds_row + keys.begin, keys.end - keys.begin);
   }
-  multiply(count, d, seen.end - seen.begin, ds + seen.begin, kKeyTile, int64_t{1},
-           b.key_rows + seen.begin * width, width * tile.keys(), pass.dq + at, pass.stride,
-           shape.scale, true);
+  if (seen.begin == seen.end) return;
+  const int64_t seen_keys = seen.end - from;
+  Tiles::multiply(count, d, seen_keys,
+                  Tiles::scores_of(count, seen_keys, ds + from, kKeyTile, b.rounded),
+                  Tiles::right(tile.keys(), d, b.key_rows).from(from, 0),
+                  pass.dq + i * pass.stride + tile.head * d, pass.stride, shape.scale, true);
 }
 
-// What a tile adds to dk and dv of keys [j, j + count), which a register tile holds, counted from
-// j0: only queries that see one of them.
-template <class T>
-void key_gradients(const GradientPass<T>& pass, const Tile<T>& tile, int64_t j, int64_t count,
+// What a tile adds to dk and dv of keys [j, j + count) counted from j0, which lie alike: only
+// queries that see one of them.
+template <class Tiles, class T = typename Tiles::Number>
+void key_gradients(const GradientPass<T>& pass, const Tile<Tiles>& tile, int64_t j, int64_t count,
                    const Buffers<T>& b) {
   const auto& shape = pass.shape;
   const int64_t d = shape.head_dim;
-  const int64_t width = TileOps<T>::width();
   const int64_t rows = tile.i1 - tile.i0;
   const int64_t before = tile.j0 + j - pass.position(tile.i0);  // queries that stand before key j
-  int64_t begin = 0;
-  int64_t end = rows;
-  if (shape.is_causal) begin = std::clamp(before, int64_t{0}, rows);
-  if (shape.window > 0) end = std::clamp(before + count - 1 + shape.window, begin, rows);
-  const auto add = [&](const T* weights, const T* packed, T* sums, T alpha) {
-    multiply(count, d, end - begin, weights + begin * kKeyTile + j, int64_t{1}, kKeyTile,
-             packed + begin * width, width * rows, sums + j * d, d, alpha, true);
+  const auto queries_of = [&](int64_t first, int64_t number) {
+    int64_t begin = 0;
+    int64_t end = rows;
+    if (shape.is_causal) begin = std::clamp(before + first, int64_t{0}, rows) / 2 * 2;
+    if (shape.window > 0) {
+      end = std::clamp(before + first + number - 1 + shape.window, begin, rows);
+    }
+    return KeyRange{begin, end};
   };
-  if (begin == end) return;
-  add(b.p, tile.douts, tile.dv, T{1});
-  add(b.ds, tile.queries, tile.dk, shape.scale);
+  const KeyRange all = queries_of(0, count);
+  if (all.begin >= all.end) return;
+  const auto add = [&](const T* weights, const typename Tiles::Right& packed, T* sums, T alpha) {
+    const auto turned = Tiles::turned(count, all.end - all.begin,
+                                      weights + all.begin * kKeyTile + j, kKeyTile, b.rounded);
+    for_strips<Tiles>(count, [&](int64_t first, int64_t number) {
+      const KeyRange own = queries_of(first, number);
+      if (own.begin >= own.end) return;
+      Tiles::multiply(number, d, own.end - own.begin, turned.from(first, own.begin - all.begin),
+                      packed.from(own.begin, 0), sums + (j + first) * d, d, alpha, true);
+    });
+  };
+  add(b.p, tile.dout_rows, tile.dv, T{1});
+  add(b.ds, tile.query_rows, tile.dk, shape.scale);
 }
 
-// Calls body(head, i0, i1, at) for the tiles of a unit's queries, `at` being where their packed
-// rows begin.
+// Calls body(head, i0, i1, index) for the tiles of a unit's queries.
 template <class T, class Body>
 void for_query_tiles(const AttentionShape<T>& shape, const GradientUnit<T>& unit,
                      const Body& body) {
   const int64_t group = shape.heads / shape.kv_heads;
-  int64_t at = 0;
+  int64_t index = 0;
   for (int64_t head = unit.kv_head * group; head < (unit.kv_head + 1) * group; ++head) {
     for (int64_t i0 = unit.begin; i0 < unit.end; i0 += kQueryTile) {
-      const int64_t i1 = std::min(unit.end, i0 + kQueryTile);
-      body(head, i0, i1, at);
-      at += packed_size<T>(i1 - i0, shape.head_dim);
+      body(head, i0, std::min(unit.end, i0 + kQueryTile), index++);
     }
   }
 }
 
-template <class T>
+// Packs a unit's queries and clears their dq.
+template <class Tiles, class T = typename Tiles::Number>
+std::vector<Tile<Tiles>> tiles_of(const GradientPass<T>& pass, const GradientUnit<T>& unit,
+                                  const Buffers<T>& b) {
+  const int64_t d = pass.shape.head_dim;
+  std::vector<Tile<Tiles>> tiles;
+  for_query_tiles(pass.shape, unit, [&](int64_t head, int64_t i0, int64_t i1, int64_t index) {
+    const int64_t count = i1 - i0;
+    const int64_t row = i0 * pass.stride + head * d;
+    const int64_t left = index * Tiles::left_size(kQueryTile, d);
+    const int64_t right = index * Tiles::right_size(kQueryTile, d);
+    const T* q = pass.q + row;
+    const T* dout = pass.dout + row;
+    Tiles::pack_rows(count, d, q, pass.stride, b.query_rows + right);
+    Tiles::pack_rows(count, d, dout, pass.stride, b.dout_rows + right);
+    for (int64_t i = 0; i < count; ++i) std::fill_n(pass.dq + row + i * pass.stride, d, T{0});
+    tiles.push_back({head, i0, i1, 0, 0, Tiles::rows_of(count, d, q, pass.stride, b.queries + left),
+                     Tiles::rows_of(count, d, dout, pass.stride, b.douts + left),
+                     Tiles::right(count, d, b.query_rows + right),
+                     Tiles::right(count, d, b.dout_rows + right), nullptr, nullptr});
+  });
+  return tiles;
+}
+
+template <class Tiles, class T = typename Tiles::Number>
 void run_unit(const GradientPass<T>& pass, const GradientUnit<T>& unit) {
   const auto& shape = pass.shape;
   const int64_t d = shape.head_dim;
   const int64_t group = shape.heads / shape.kv_heads;
-  const Buffers<T> b = buffers_for<T>(d, group * (unit.end - unit.begin));
-  for_query_tiles(shape, unit, [&](int64_t head, int64_t i0, int64_t i1, int64_t at) {
-    const int64_t row = i0 * pass.stride + head * d;
-    pack_rows(i1 - i0, d, pass.q + row, pass.stride, b.queries + at);
-    pack_rows(i1 - i0, d, pass.dout + row, pass.stride, b.douts + at);
-    for (int64_t i = 0; i < i1 - i0; ++i) std::fill_n(pass.dq + row + i * pass.stride, d, T{0});
-  });
+  const Buffers<T> b = buffers_for<Tiles>(d, group * ceil_div(unit.end - unit.begin, kQueryTile));
+  std::vector<Tile<Tiles>> tiles = tiles_of<Tiles>(pass, unit, b);
   for (int64_t j0 = unit.keys.begin; j0 < unit.keys.end; j0 += kKeyTile) {
     const int64_t j1 = std::min(unit.keys.end, j0 + kKeyTile);
     const int64_t column = j0 * pass.kv_stride + unit.kv_head * d;
-    pack_transposed(d, j1 - j0, pass.s.k + column, pass.kv_stride, b.keys);
-    pack_transposed(d, j1 - j0, pass.s.v + column, pass.kv_stride, b.values);
-    pack_rows(j1 - j0, d, pass.s.k + column, pass.kv_stride, b.key_rows);
+    Tiles::pack_transposed(d, j1 - j0, pass.s.k + column, pass.kv_stride, b.keys);
+    Tiles::pack_transposed(d, j1 - j0, pass.s.v + column, pass.kv_stride, b.values);
+    Tiles::pack_rows(j1 - j0, d, pass.s.k + column, pass.kv_stride, b.key_rows);
     T* dk = unit.dk + (j0 - unit.keys.begin) * d;
     T* dv = unit.dv + (j0 - unit.keys.begin) * d;
     for (T* sums : {dk, dv}) std::fill_n(sums, (j1 - j0) * d, T{0});
-    for_query_tiles(shape, unit, [&](int64_t head, int64_t i0, int64_t i1, int64_t at) {
-      const KeyRange seen =
-          visible_in(shape, pass.position(i0), pass.position(i1 - 1), pass.s.kv_len, j0, j1);
-      if (seen.begin == seen.end) return;
-      const Tile<T> tile{head, i0, i1, j0, j1, b.queries + at, b.douts + at, dk, dv};
-      for_strips<T>(i1 - i0, [&](int64_t i, int64_t count) {
-        query_gradients(pass, tile, i0 + i, count, b);
+    for (Tile<Tiles>& tile : tiles) {
+      const KeyRange seen = visible_in(shape, pass.position(tile.i0), pass.position(tile.i1 - 1),
+                                       pass.s.kv_len, j0, j1);
+      if (seen.begin == seen.end) continue;
+      tile.j0 = j0;
+      tile.j1 = j1;
+      tile.dk = dk;
+      tile.dv = dv;
+      for_strips<Tiles>(tile.i1 - tile.i0, [&](int64_t i, int64_t count) {
+        query_gradients<Tiles>(pass, tile, tile.i0 + i, count, b);
       });
-      for_strips<T>(j1 - j0,
-                    [&](int64_t j, int64_t count) { key_gradients(pass, tile, j, count, b); });
-    });
+      for (int64_t j = 0; j < j1 - j0; j += Tiles::kTurnedRows) {
+        key_gradients<Tiles>(pass, tile, j, std::min(Tiles::kTurnedRows, j1 - j0 - j), b);
+      }
+    }
   }
 }
 
@@ -290,8 +329,9 @@ void attention_backward(const AttentionShape<T>& shape,
                                kv_stride};
     if constexpr (std::is_same_v<T, float>) {
       if (shape.arithmetic == Arithmetic::kBF16) return gradients_bf16(pass, unit);
+      if (runs_int16(shape)) return run_unit<Int16Tiles>(pass, unit);
     }
-    run_unit(pass, unit);
+    run_unit<PlainTiles<T>>(pass, unit);
   });
   parallel_for(kv_rows, 64, [&](int64_t begin, int64_t end) {
     for (size_t i = 0; i < sequences.size(); ++i) {

@@ -9,6 +9,7 @@
 
 #include "base/threads.h"
 #include "kernels/attention.h"
+#include "kernels/micro16.h"
 
 namespace moxie::kernels {
 
@@ -32,6 +33,12 @@ KeyRange visible_in(const AttentionShape<T>& shape, int64_t first, int64_t last,
   const int64_t end = visible_keys(shape, last, kv_len).end;
   const int64_t from = std::clamp(begin - j0, int64_t{0}, j1 - j0);
   return {from, std::clamp(end - j0, from, j1 - j0)};
+}
+
+// Whether tiles of many queries are multiplied in 16-bit integers.
+template <class T>
+bool runs_int16(const AttentionShape<T>& shape) {
+  return shape.arithmetic == Arithmetic::kInt16 && shape.head_dim <= kDeepest16;
 }
 
 // Calls body(unit) for all units, each on one thread: those that cost most first, and a thread

@@ -32,6 +32,10 @@ struct Micro16 {
   // their scale: NaN where one of them is no number or infinite, and then all codes are 0, as where
   // all are below (most + 1) 2^-126.
   float (*round_row)(const float* x, int64_t k, int most, int16_t* codes);
+  // The same with as many bits as the row's spread allows: up to 32767 where few of its k <=
+  // kDeepest16 numbers are large, since no sum of products with codes of up to kMost16 may pass 31
+  // bits. So softmaxes keep the small weights that stand beside one that is nearly 1.
+  float (*round_spread)(const float* x, int64_t k, int16_t* codes);
   // Rounds n <= 16 columns of k rows, x[p * ld + j], into a panel; columns beyond n are 0.
   void (*round_columns)(const float* x, int64_t ld, int64_t k, int n, int32_t* panel,
                         float* scales);

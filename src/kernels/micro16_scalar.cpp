@@ -55,6 +55,16 @@ float round_row(const float* x, int64_t k, int most, int16_t* codes) {
   return round_all(x, 1, k, most, [&](int64_t p, int16_t code) { codes[p] = code; });
 }
 
+float round_spread(const float* x, int64_t k, int16_t* codes) {
+  float lanes[8] = {};
+  float top = 0;
+  for (int64_t p = 0; p < k; ++p) {
+    lanes[p % 8] += std::fabs(x[p]);
+    top = std::max(top, std::fabs(x[p]));
+  }
+  return round_row(x, k, spread_codes(top, lanes), codes);
+}
+
 void round_columns(const float* x, int64_t ld, int64_t k, int n, int32_t* panel, float* scales) {
   std::fill_n(panel, (k + 1) / 2 * kCols16, 0);
   std::fill_n(scales, kCols16, 0.0f);
@@ -74,6 +84,6 @@ void transpose(int n, int64_t pairs, const int32_t* rows, int32_t* panel) {
 
 }  // namespace
 
-const Micro16 kMicro16Scalar{kRows, tile, round_row, round_columns, transpose};
+const Micro16 kMicro16Scalar{kRows, tile, round_row, round_spread, round_columns, transpose};
 
 }  // namespace moxie::kernels

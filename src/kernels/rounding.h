@@ -1,11 +1,15 @@
 #pragma once
 // How a group of numbers that share a scale is rounded to integers of magnitude at most `most`.
+// Static: what is compiled for one instruction set must not be linked into code for another.
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 
+#include "kernels/micro16.h"
+
 namespace moxie::kernels {
 
-inline int32_t magnitude_bits(float x) {  // ordered as |x|, with infinities and NaNs on top
+static inline int32_t magnitude_bits(float x) {  // ordered as |x|, with infinities and NaNs on top
   return std::bit_cast<int32_t>(x) & 0x7FFFFFFF;
 }
 
@@ -16,12 +20,23 @@ inline int32_t magnitude_bits(float x) {  // ordered as |x|, with infinities and
 struct RoundingSteps {
   float scale, inverse;
 };
-inline RoundingSteps rounding_steps(int32_t magnitude, int most) {
+static inline RoundingSteps rounding_steps(int32_t magnitude, int most) {
   const auto top = std::bit_cast<float>(magnitude);
   const auto unit = static_cast<float>(most);
   if (magnitude >= 0x7F800000) return {std::bit_cast<float>(0x7FC00000), 0};
   if (top < (unit + 1) * 0x1.0p-126f) return {0, 0};
   return {top / unit, unit / top};
+}
+
+// Codes that numbers may have whose largest magnitude is `top` and whose magnitudes' sum stands in
+// eight lanes, number p in lane p % 8, so that the codes' sum stays below 2^31 / kMost16 for up to
+// kDeepest16 of them.
+static inline int spread_codes(float top, const float* lanes) {
+  const float sum = ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
+                    ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+  const float share = top / sum;  // no number where all are 0, or one is none
+  if (!(share > 0)) return kMost16;
+  return std::max(kMost16, static_cast<int>(std::min(32767.0f, share * 1.048e6f)));
 }
 
 }  // namespace moxie::kernels

@@ -176,8 +176,10 @@ TEST(Methods, OneTokenAtATimeIsAsAllAtOnce) {
   const fs::path source = kModels.parent_path() / "lora_curve/base";
   models::save_gguf(models::load(source), folder.path() / "model.gguf", "q8_0");
   const int before = thread_count();
+  // A step of x's 8-bit codes is 1/127 of the largest: where the attentions of one and of many
+  // queries differ in a last bit, some x is rounded to the next code.
   const std::pair<quant::Compute, double> cases[] = {{quant::Compute::kF32, 2e-6},
-                                                     {quant::Compute::kInt8, 5e-3}};
+                                                     {quant::Compute::kInt8, 8e-3}};
   for (const auto& row : methods()) {
     for (const auto& [compute, bound] : cases) {
       auto model = models::load(folder.path() / "model.gguf");

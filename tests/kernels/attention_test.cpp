@@ -266,9 +266,10 @@ TEST(Attention, FloatEqualsDouble) {
   }
 }
 
+template <Arithmetic kArithmetic>
 Problem<float> rounded_problem(const Case& c) {
   Problem<float> p(c);
-  p.shape.arithmetic = Arithmetic::kBF16;
+  p.shape.arithmetic = kArithmetic;
   return p;
 }
 
@@ -284,17 +285,52 @@ double relative_error(const std::vector<float>& got, const std::vector<double>& 
   return std::sqrt(difference / size);
 }
 
-TEST(Attention, BF16IsOffByItsRounding) {
+// `bounds` of out, lse and the gradients.
+void expect_off_by(Problem<float> (*make)(const Case&), const double (&bounds)[3]) {
   for (const Case& c : cases()) {
     const auto want = run(Problem<double>(c));
-    const auto got = run(rounded_problem(c));
-    EXPECT_LT(relative_error(got.out, want.out), 0.01) << c.name;
-    EXPECT_LT(relative_error(got.lse, want.lse), 0.003) << c.name;
-    EXPECT_LT(relative_error(got.dq, want.dq), 0.02) << c.name;
-    EXPECT_LT(relative_error(got.dk, want.dk), 0.02) << c.name;
-    EXPECT_LT(relative_error(got.dv, want.dv), 0.02) << c.name;
-    EXPECT_LT(relative_error(got.dsinks, want.dsinks), 0.02) << c.name;
+    const auto got = run(make(c));
+    EXPECT_LT(relative_error(got.out, want.out), bounds[0]) << c.name;
+    EXPECT_LT(relative_error(got.lse, want.lse), bounds[1]) << c.name;
+    EXPECT_LT(relative_error(got.dq, want.dq), bounds[2]) << c.name;
+    EXPECT_LT(relative_error(got.dk, want.dk), bounds[2]) << c.name;
+    EXPECT_LT(relative_error(got.dv, want.dv), bounds[2]) << c.name;
+    EXPECT_LT(relative_error(got.dsinks, want.dsinks), bounds[2]) << c.name;
   }
+}
+
+TEST(Attention, BF16IsOffByItsRounding) {
+  expect_off_by(rounded_problem<Arithmetic::kBF16>, {0.01, 0.003, 0.02});
+}
+
+TEST(Attention, Int16IsOffByItsRounding) {
+  expect_off_by(rounded_problem<Arithmetic::kInt16>, {5e-4, 1e-4, 1e-3});
+}
+
+// One key takes nearly all of a query's weight, as the first one often does; what the many others
+// give must not be rounded away.
+TEST(Attention, Int16KeepsSmallWeights) {
+  constexpr int64_t kKeys = 384;
+  constexpr int64_t kWide = 16;
+  std::vector<double> q(kKeys * kWide, 0.0), k(kKeys * kWide, 0.0), v(kKeys * kWide);
+  Rng rng(5);
+  for (double& x : v) x = 1 + 0.1 * static_cast<double>(static_cast<float>(rng.normal()));
+  for (int64_t i = 0; i < kKeys; ++i) q[size_t(i * kWide)] = 3;
+  k[0] = 3;  // exp(-9) each for the others, a twentieth of all together
+  for (int64_t c = 0; c < kWide; ++c) v[size_t(c)] = 0;
+  AttentionShape<double> exact{.head_dim = kWide};
+  AttentionShape<float> rounded{.head_dim = kWide, .arithmetic = Arithmetic::kInt16};
+  const std::vector<float> qf(q.begin(), q.end()), kf(k.begin(), k.end()), vf(v.begin(), v.end());
+  std::vector<double> want(q.size()), lse(kKeys);
+  std::vector<float> got(q.size()), lse_f(kKeys);
+  attention_forward<double>(
+      exact, std::vector<AttentionSequence<double>>{{0, kKeys, k.data(), v.data(), kKeys}},
+      q.data(), want.data(), lse.data());
+  attention_forward<float>(
+      rounded, std::vector<AttentionSequence<float>>{{0, kKeys, kf.data(), vf.data(), kKeys}},
+      qf.data(), got.data(), lse_f.data());
+  EXPECT_GT(want.back(), 0.04);
+  for (size_t i = got.size() - kWide; i < got.size(); ++i) EXPECT_NEAR(got[i] / want[i], 1, 0.02);
 }
 
 void expect_same_bits_with_any_threads(Problem<float> (*make)(const Case&)) {
@@ -318,7 +354,8 @@ void expect_same_bits_with_any_threads(Problem<float> (*make)(const Case&)) {
 
 TEST(Attention, BitsDoNotDependOnThreads) {
   expect_same_bits_with_any_threads([](const Case& c) { return Problem<float>(c); });
-  expect_same_bits_with_any_threads(rounded_problem);
+  expect_same_bits_with_any_threads(rounded_problem<Arithmetic::kBF16>);
+  expect_same_bits_with_any_threads(rounded_problem<Arithmetic::kInt16>);
 }
 
 TEST(Attention, AQueryThatSeesNoKeyGetsZeros) {

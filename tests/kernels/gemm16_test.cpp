@@ -135,6 +135,12 @@ TEST(Micro16, TheVectorTableHasTheBitsOfTheScalarOne) {
                 plain.round_row(x.data() + 100, k, most, want.data()));
       EXPECT_EQ(codes, want);
     }
+    for (const int64_t from : {100, 0}) {  // 0: with a number that is infinite
+      const float scale = fast.round_spread(x.data() + from, k, codes.data());
+      const float wanted = plain.round_spread(x.data() + from, k, want.data());
+      EXPECT_EQ(std::memcmp(&scale, &wanted, sizeof scale), 0);
+      EXPECT_EQ(codes, want);
+    }
     for (int n = 1; n <= kCols16; ++n) {
       std::vector<int32_t> panel(pairs * kCols16, 77), other(panel), back(panel), again(panel);
       float scales[kCols16], wanted[kCols16];
@@ -167,6 +173,25 @@ TEST(Micro16, TheVectorTableHasTheBitsOfTheScalarOne) {
   }
 }
 #endif
+
+TEST(Micro16, ASpreadRowHasTheBitsThatItsSumAllows) {
+  const auto codes_of = [](const std::vector<float>& x) {
+    std::vector<int16_t> codes(x.size());
+    micro16().round_spread(x.data(), static_cast<int64_t>(x.size()), codes.data());
+    return codes;
+  };
+  std::vector<float> peak(kDeepest16, 1e-4f);
+  peak[7] = -1;
+  const auto codes = codes_of(peak);
+  EXPECT_EQ(codes[7], -32767);
+  EXPECT_EQ(codes[8], 3);
+  const auto level = codes_of(std::vector<float>(kDeepest16, 0.25f));
+  EXPECT_EQ(level[0], kMost16);
+  EXPECT_LT(int64_t{level[0]} * kDeepest16 * kMost16, int64_t{1} << 31);
+  const auto half = codes_of(std::vector<float>(100, 0.25f));
+  EXPECT_GT(half[0], 10000);
+  EXPECT_LT(int64_t{half[0]} * 100 * kMost16, int64_t{1} << 31);
+}
 
 }  // namespace
 }  // namespace moxie::kernels
