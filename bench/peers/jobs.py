@@ -77,6 +77,9 @@ def own_ratios(smol, smol_bf16):
     yield Job("self-train-threads", f"LoRA 4 x 512, {THREADS} threads against one",
               moxie(f"{THREADS} threads", "train", smol, *shape),
               moxie("1 thread", "train", smol, *shape, threads=1), 1.85 if THREADS == 2 else None)
+    yield Job("self-limits-threads", f"multiply-adds on operands in L1, {THREADS} threads against one: the most "
+              "that threads give here", moxie(f"{THREADS} threads", "limits"), moxie("1 thread", "limits", threads=1),
+              unit="GFLOP/s")
     prompt = ["prefill", smol, "--tokens", 512]
     yield Job("self-prefill-threads", f"prompt of 512, {THREADS} threads against one",
               moxie(f"{THREADS} threads", *prompt), moxie("1 thread", *prompt, threads=1),

@@ -54,6 +54,9 @@ class Moxie:
     def round(self):
         if self.args[0] == "generate":
             return self.start()
+        if self.args[0] == "limits":
+            limits = subprocess.run([MOXIE, "bench", *self.args, "--json"], check=True, capture_output=True, text=True)
+            return json.loads(limits.stdout)["fma_gflops"]
         command = [MOXIE, "bench", *self.args, "--rounds", "1", "--skip-limits", "--json"]
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         self.facts.update({k: found[k] for k in ("peak_rss_mib", "gflops", "gigabytes_per_second", "lengths")

@@ -13,7 +13,7 @@ SECTIONS = (("train", "Training, SmolLM2-135M, r = 16, all linear layers, AdamW"
 
 def speed(values, unit):
     middle = statistics.median(values)
-    return f"{1000 / middle:,.0f} ms" if unit == "starts/s" else f"{middle:,.0f}"
+    return {"starts/s": f"{1000 / middle:,.0f} ms", "GFLOP/s": f"{middle:,.0f} GFLOP/s"}.get(unit, f"{middle:,.0f}")
 
 
 def share(record, limits):
@@ -30,7 +30,8 @@ def share(record, limits):
 def row(record, limits):
     ratios = record["ratios"]
     met = "" if record["target"] is None else f"{record['target']:g}"
-    memory = "/".join(f"{record[side].get('peak_rss_mib', 0):,.0f}" for side in ("our_facts", "their_facts"))
+    sides = [record[side].get("peak_rss_mib") for side in ("our_facts", "their_facts")]
+    memory = "/".join(f"{mib:,.0f}" for mib in sides if mib)
     cells = [f"{record['title']} vs. {record['theirs']}" if "against" not in record["title"] else record["title"],
              f"**{record['ratio']:.2f}** ({min(ratios):.2f} to {max(ratios):.2f})", met,
              speed(record["speeds"]["ours"], record["unit"]), speed(record["speeds"]["theirs"], record["unit"]),
