@@ -186,7 +186,7 @@ struct Int16Tiles {
   }
   static void pack_transposed(int64_t k, int64_t n, const float* src, int64_t ld, float* memory) {
     float* scales = memory + round_up(n, kCols16) * pairs(k);
-    float* rounded = scratch(Scratch::kRows, static_cast<size_t>(left_size(kCols16, k)));
+    float* rounded = scratch(Scratch::kStrips, static_cast<size_t>(left_size(kCols16, k)));
     std::fill_n(scales, round_up(n, kCols16), 0.0f);
     for (int64_t j = 0; j < n; j += kCols16, memory += kCols16 * pairs(k)) {
       const int64_t count = std::min<int64_t>(kCols16, n - j);
