@@ -191,8 +191,11 @@ Tensor pack(const AttentionShape<T>& shape, std::vector<PackedKeys<Tiles>>& list
     const KeyTile<Tiles> tile = job.keys->tile(job.kv_head, job.index);
     const int64_t count = tile.end - tile.begin;
     const int64_t at = tile.begin * stride + job.kv_head * d;
-    Tiles::pack_transposed(d, count, job.keys->sequence->k + at, stride, tile.keys);
-    Tiles::pack_rows(count, d, job.keys->sequence->v + at, stride, tile.values);
+    const AttentionSequence<T>& s = *job.keys->sequence;
+    const PlainRows<T> keys = plain_rows(s.k, at, stride, count, d);
+    Tiles::pack_transposed(d, count, keys.data, keys.stride, tile.keys);
+    const PlainRows<T> values = plain_rows(s.v, at, stride, count, d);
+    Tiles::pack_rows(count, d, values.data, values.stride, tile.values);
   });
   return memory;
 }

@@ -17,11 +17,19 @@
 
 namespace moxie::kernels {
 
+// Rows of keys or of values: plain or, in a cache, halves. One of both is not null.
+template <class T>
+struct KeyRows {
+  KeyRows(const T* rows) : plain(rows) {}
+  KeyRows(const Float16* rows) : halves(rows) {}
+  const T* plain = nullptr;
+  const Float16* halves = nullptr;  // the backward takes none
+};
+
 template <class T>
 struct AttentionSequence {
   int64_t q_begin, q_len;  // its rows of q
-  const T* k;
-  const T* v;
+  KeyRows<T> k, v;
   int64_t kv_len;
 };
 

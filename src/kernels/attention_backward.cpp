@@ -186,9 +186,9 @@ void run_unit(const GradientPass<T>& pass, const GradientUnit<T>& unit) {
   for (int64_t j0 = unit.keys.begin; j0 < unit.keys.end; j0 += kKeyTile) {
     const int64_t j1 = std::min(unit.keys.end, j0 + kKeyTile);
     const int64_t column = j0 * pass.kv_stride + unit.kv_head * d;
-    Tiles::pack_transposed(d, j1 - j0, pass.s.k + column, pass.kv_stride, b.keys);
-    Tiles::pack_transposed(d, j1 - j0, pass.s.v + column, pass.kv_stride, b.values);
-    Tiles::pack_rows(j1 - j0, d, pass.s.k + column, pass.kv_stride, b.key_rows);
+    Tiles::pack_transposed(d, j1 - j0, pass.s.k.plain + column, pass.kv_stride, b.keys);
+    Tiles::pack_transposed(d, j1 - j0, pass.s.v.plain + column, pass.kv_stride, b.values);
+    Tiles::pack_rows(j1 - j0, d, pass.s.k.plain + column, pass.kv_stride, b.key_rows);
     T* dk = unit.dk + (j0 - unit.keys.begin) * d;
     T* dv = unit.dv + (j0 - unit.keys.begin) * d;
     for (T* sums : {dk, dv}) std::fill_n(sums, (j1 - j0) * d, T{0});

@@ -208,9 +208,11 @@ void pack_keys(const Pass& pass, const Unit& unit, int64_t j, float* scaled, Key
   keys.begin = j;
   keys.end = std::min(unit.keys.end, j + kKeyTile);
   const int64_t rows = keys.end - j;
-  pack(pass.s.k + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.k, nullptr, Side::kB);
-  pack(pass.s.v + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.v, nullptr, Side::kB);
-  pack(pass.s.k + at, pass.kv_stride, rows, d, pass.shape.scale, Side::kB, scaled, nullptr,
+  pack(pass.s.k.plain + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.k, nullptr,
+       Side::kB);
+  pack(pass.s.v.plain + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.v, nullptr,
+       Side::kB);
+  pack(pass.s.k.plain + at, pass.kv_stride, rows, d, pass.shape.scale, Side::kB, scaled, nullptr,
        keys.k_down, Side::kB);
 }
 

@@ -67,11 +67,12 @@ Tensor pack(const AttentionShape<float>& shape, std::vector<PackedKeys>& list) {
     const int64_t begin = keys.seen.begin + job.band * kBand;
     const int64_t count = std::min(kBand, keys.seen.end - begin);
     const int64_t at = begin * stride + job.kv_head * d;
-    kernel.along(keys.sequence->k + at, stride, count, d, Side::kB,
-                 keys.keys(job.kv_head, job.band));
+    const PlainRows<float> k = plain_rows(keys.sequence->k, at, stride, count, d);
+    kernel.along(k.data, k.stride, count, d, Side::kB, keys.keys(job.kv_head, job.band));
+    const PlainRows<float> v = plain_rows(keys.sequence->v, at, stride, count, d);
     for (int64_t c = 0; c < keys.depth(); ++c) {
-      kernel.across(keys.sequence->v + at + c * kBand, stride, std::min(kBand, d - c * kBand),
-                    count, Side::kB, keys.values(job.kv_head, c, job.band));
+      kernel.across(v.data + c * kBand, v.stride, std::min(kBand, d - c * kBand), count, Side::kB,
+                    keys.values(job.kv_head, c, job.band));
     }
   });
   return memory;

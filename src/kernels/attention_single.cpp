@@ -1,19 +1,20 @@
-// Decoding: one query a sequence against a cache. Rows of keys are read as they lie, by all query
-// heads that share them, and long caches are cut into spans, of which every thread takes as many as
-// make an equal share of the keys. The spans depend on the length alone, so the bits do not depend
-// on the threads (Dao et al., "Flash-Decoding", 2023).
+// Decoding: one query a sequence against a cache. Rows of keys are read as they lie, once for
+// several of the query heads that share them, and long caches are cut into spans, of which every
+// thread takes as many as make an equal share of the keys. The spans depend on the length alone, so
+// the bits do not depend on the threads (Dao et al., "Flash-Decoding", 2023).
 #include <cmath>
 #include <limits>
 #include <vector>
 
 #include "kernels/attention_tiles.h"
 #include "kernels/rowwise.h"
+#include "kernels/tile_ops.h"
 
 namespace moxie::kernels {
 namespace {
 
-constexpr int64_t kSpan = 64;              // keys
-constexpr int64_t kSmallWork = 24 * 1024;  // multiply-adds that one thread does sooner than two
+constexpr int64_t kSpan = 64;               // keys
+constexpr int64_t kLittleWork = 24 * 1024;  // multiply-adds that one thread does sooner than two
 
 // What the query heads of one key head make of a span of keys: for each head a weighted sum of
 // values [head_dim], its largest score and the sum of exponentials above it.
@@ -35,14 +36,26 @@ void run_part(const AttentionShape<T>& shape, const Part<T>& part, const T* q) {
   const int64_t group = shape.heads / shape.kv_heads;
   const int64_t count = part.end - part.begin;
   const int64_t at = part.begin * stride + part.kv_head * d;
-  const T* query = q + (part.sequence->q_begin * shape.heads + part.kv_head * group) * d;
-  T scores[kSpan];
+  const AttentionSequence<T>& s = *part.sequence;
+  const T* query = q + (s.q_begin * shape.heads + part.kv_head * group) * d;
+  T* scores = TileOps<T>::memory(Scratch::kTiles, group * kSpan);  // [group, count]
+  if (s.k.halves != nullptr) {
+    rows.group_dots_f16(query, group, s.k.halves + at, s.v.halves + at, stride, count, d,
+                        shape.scale, scores);
+  } else {
+    rows.group_dots(query, group, s.k.plain + at, s.v.plain + at, stride, count, d, shape.scale,
+                    scores);
+  }
+  if (shape.softcap > 0) rows.softcap(scores, shape.softcap, scores, group * count);
   for (int64_t h = 0; h < group; ++h) {
-    rows.dots(query + h * d, part.sequence->k + at, stride, count, d, shape.scale, scores);
-    if (shape.softcap > 0) rows.softcap(scores, shape.softcap, scores, count);
-    part.most[h] = rows.max(scores, count);
-    part.total[h] = rows.exp_sum(scores, part.most[h], scores, count);
-    rows.mix(scores, part.sequence->v + at, stride, count, d, part.sums + h * d);
+    T* own = scores + h * count;
+    part.most[h] = rows.max(own, count);
+    part.total[h] = rows.exp_sum(own, part.most[h], own, count);
+  }
+  if (s.v.halves != nullptr) {
+    rows.group_mix_f16(scores, group, s.v.halves + at, stride, count, d, part.sums);
+  } else {
+    rows.group_mix(scores, group, s.v.plain + at, stride, count, d, part.sums);
   }
 }
 
@@ -102,7 +115,7 @@ void attend_single(const AttentionShape<T>& shape,
     part.total = part.most + group;
     free = part.total + group;
   }
-  const bool is_small = keys * group * shape.head_dim < kSmallWork;
+  const bool is_small = keys * group * shape.head_dim < kLittleWork;
   const int64_t lanes = is_small ? 1 : thread_count();
   const auto lane_of = [&](const Part<T>& part) {  // by the middle of its keys
     return (2 * part.before + part.end - part.begin) * lanes / (2 * keys);

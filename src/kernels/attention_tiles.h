@@ -10,6 +10,8 @@
 #include "base/threads.h"
 #include "kernels/attention.h"
 #include "kernels/micro16.h"
+#include "kernels/rowwise.h"
+#include "kernels/scratch.h"
 
 namespace moxie::kernels {
 
@@ -39,6 +41,24 @@ KeyRange visible_in(const AttentionShape<T>& shape, int64_t first, int64_t last,
 template <class T>
 bool runs_int16(const AttentionShape<T>& shape) {
   return shape.arithmetic == Arithmetic::kInt16 && shape.head_dim <= kDeepest16;
+}
+
+template <class T>
+struct PlainRows {
+  const T* data;
+  int64_t stride;
+};
+
+// `count` rows of d numbers from the element `at` on: where they stand or, if they are halves,
+// converted to memory that the thread's next call uses again.
+template <class T>
+PlainRows<T> plain_rows(const KeyRows<T>& rows, int64_t at, int64_t stride, int64_t count,
+                        int64_t d) {
+  if (rows.halves == nullptr) return {rows.plain + at, stride};
+  const auto bytes = static_cast<size_t>(count * d) * sizeof(T);
+  T* room = reinterpret_cast<T*>(scratch(Scratch::kRows, bytes / sizeof(float)));
+  row_kernels<T>().widen(rows.halves + at, stride, count, d, room);
+  return {room, d};
 }
 
 // Calls body(unit) for all units, each on one thread: those that cost most first, and a thread

@@ -76,9 +76,29 @@ struct Reference {
                    T* y) {
     for (int64_t j = 0; j < n; ++j) y[j] = factor * dot(x, rows + j * stride, d);
   }
-  static void mix(const T* weights, const T* rows, int64_t stride, int64_t n, int64_t d, T* y) {
-    std::fill_n(y, d, T{0});
-    for (int64_t j = 0; j < n; ++j) add_scaled(rows + j * stride, weights[j], y, d);
+  template <class R>
+  static void group_dots(const T* x, int64_t heads, const R* rows, const R*, int64_t stride,
+                         int64_t n, int64_t d, T factor, T* y) {
+    for (int64_t h = 0; h < heads; ++h) dots(x + h * d, rows, stride, n, d, factor, y + h * n);
+  }
+  template <class R>
+  static void group_mix(const T* w, int64_t heads, const R* rows, int64_t stride, int64_t n,
+                        int64_t d, T* y) {
+    std::fill_n(y, heads * d, T{0});
+    for (int64_t h = 0; h < heads; ++h, y += d) {
+      for (int64_t j = 0; j < n; ++j) {
+        for (int64_t i = 0; i < d; ++i) y[i] += w[h * n + j] * value(rows[j * stride + i]);
+      }
+    }
+  }
+  static void widen(const Float16* rows, int64_t stride, int64_t n, int64_t d, T* y) {
+    for (int64_t j = 0; j < n; ++j) {
+      for (int64_t i = 0; i < d; ++i) y[j * d + i] = value(rows[j * stride + i]);
+    }
+  }
+  static void narrow(const T* x, Float16* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i)
+      y[i] = to_float16(static_cast<float>(std::clamp(x[i], T{-65504}, T{65504})));
   }
   static void activate(Activation kind, const T* x, T* y, int64_t n) {
     for (int64_t i = 0; i < n; ++i) y[i] = activation(kind, x[i]);
@@ -131,16 +151,31 @@ struct Reference {
     }
   }
 
-  static constexpr RowKernels<T> kTable{exp,           max,
-                                        sum,           dot<T>,
-                                        exp_sum,       softcap,
-                                        scale,         add_scaled,
-                                        dots<T>,       dots<BFloat16>,
-                                        dots<Float16>, mix,
-                                        activate,      activate_backward,
-                                        gate,          gate_backward,
-                                        rms_norm,      rms_norm_backward,
-                                        soften,        score_gradient};
+  static constexpr RowKernels<T> kTable{exp,
+                                        max,
+                                        sum,
+                                        dot<T>,
+                                        exp_sum,
+                                        softcap,
+                                        scale,
+                                        add_scaled,
+                                        dots<T>,
+                                        dots<BFloat16>,
+                                        dots<Float16>,
+                                        group_dots<T>,
+                                        group_dots<Float16>,
+                                        group_mix<T>,
+                                        group_mix<Float16>,
+                                        widen,
+                                        narrow,
+                                        activate,
+                                        activate_backward,
+                                        gate,
+                                        gate_backward,
+                                        rms_norm,
+                                        rms_norm_backward,
+                                        soften,
+                                        score_gradient};
 };
 
 }  // namespace

@@ -25,14 +25,30 @@ struct RowKernels {
   void (*softcap)(const T* x, T cap, T* y, int64_t n);        // y = cap tanh(x / cap); y may be x
   void (*scale)(T factor, T* y, int64_t n);                   // y *= factor
   void (*add_scaled)(const T* x, T factor, T* y, int64_t n);  // y += factor x
-  // Of n rows that stand `stride` apart: y_j = factor (x . row_j);   y = sum_j weights_j row_j.
-  // Rows of 16 bits give the bits that their values in T would.
+  // Of n rows that stand `stride` apart: y_j = factor (x . row_j). Rows of 16 bits give the bits
+  // that their values in T would, here and below.
   void (*dots)(const T* x, const T* rows, int64_t stride, int64_t n, int64_t d, T factor, T* y);
   void (*dots_bf16)(const T* x, const BFloat16* rows, int64_t stride, int64_t n, int64_t d,
                     T factor, T* y);
   void (*dots_f16)(const T* x, const Float16* rows, int64_t stride, int64_t n, int64_t d, T factor,
                    T* y);
-  void (*mix)(const T* weights, const T* rows, int64_t stride, int64_t n, int64_t d, T* y);
+  // What `heads` queries make of rows that they share, which are loaded once for several of them:
+  // y_hj = factor (x_h . row_j), x [heads, d] and y [heads, n];   y_h = sum_j w_hj row_j, w [heads,
+  // n] and y [heads, d]. While dots are summed, memory is asked for `next`: n rows that lie as
+  // these do, and which will be mixed.
+  void (*group_dots)(const T* x, int64_t heads, const T* rows, const T* next, int64_t stride,
+                     int64_t n, int64_t d, T factor, T* y);
+  void (*group_dots_f16)(const T* x, int64_t heads, const Float16* rows, const Float16* next,
+                         int64_t stride, int64_t n, int64_t d, T factor, T* y);
+  void (*group_mix)(const T* w, int64_t heads, const T* rows, int64_t stride, int64_t n, int64_t d,
+                    T* y);
+  void (*group_mix_f16)(const T* w, int64_t heads, const Float16* rows, int64_t stride, int64_t n,
+                        int64_t d, T* y);
+  // Of n rows of d numbers that stand `stride` apart the values, end to end.
+  void (*widen)(const Float16* rows, int64_t stride, int64_t n, int64_t d, T* y);
+  // Rounds to nearest even. What is beyond +-65504, the largest, becomes that and not an infinity,
+  // of which every later sum would be infinite or NaN; NaN stays NaN.
+  void (*narrow)(const T* x, Float16* y, int64_t n);
 
   void (*activate)(Activation kind, const T* x, T* y, int64_t n);
   void (*activate_backward)(Activation kind, const T* x, const T* dy, T* dx, int64_t n);

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/rowwise.h"
 
@@ -14,6 +15,7 @@ namespace {
 
 using Vec [[gnu::vector_size(kVector)]] = float;
 using Ints [[gnu::vector_size(kVector)]] = int32_t;
+using Four [[gnu::vector_size(16)]] = float;
 using Loose [[gnu::vector_size(kVector), gnu::aligned(4), gnu::may_alias]] = float;
 
 constexpr int64_t kLanes = kVector / 4;
@@ -42,6 +44,9 @@ MOXIE_INLINE Vec load(const BFloat16* src) {
 MOXIE_INLINE Vec load(const Float16* src) {
   return _mm512_maskz_cvtph_ps(0xFFFF, load_bits(src));
 }
+MOXIE_INLINE __m256i to_halves(Vec value) {
+  return _mm512_maskz_cvtps_ph(0xFFFF, value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 #else
 MOXIE_INLINE __m128i load_bits(const void* src) {
   return _mm_loadu_si128(static_cast<const __m128i*>(src));
@@ -51,6 +56,9 @@ MOXIE_INLINE Vec load(const BFloat16* src) {
 }
 MOXIE_INLINE Vec load(const Float16* src) {
   return _mm256_cvtph_ps(load_bits(src));
+}
+MOXIE_INLINE __m128i to_halves(Vec value) {
+  return _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 #endif
 template <class Half>
@@ -87,6 +95,22 @@ MOXIE_INLINE float total(Vec v) {
     for (int64_t i = 0; i < width; ++i) parts[i] += parts[i + width];
   }
   return parts[0];
+}
+
+// total() of four at once, in the same order.
+MOXIE_INLINE Four totals(const Vec (&v)[4]) {
+  Four sums[4];
+  for (int k = 0; k < 4; ++k) {
+    Four parts[kLanes / 4];
+    __builtin_memcpy(parts, &v[k], sizeof(Vec));
+    for (int64_t width = kLanes / 8; width > 0; width /= 2) {
+      for (int64_t i = 0; i < width; ++i) parts[i] += parts[i + width];
+    }
+    sums[k] = parts[0];
+  }
+  const Four low = _mm_movelh_ps(sums[0], sums[1]) + _mm_movehl_ps(sums[1], sums[0]);
+  const Four high = _mm_movelh_ps(sums[2], sums[3]) + _mm_movehl_ps(sums[3], sums[2]);
+  return _mm_hadd_ps(low, high);
 }
 
 MOXIE_INLINE Vec exp(Vec x) {
@@ -217,56 +241,163 @@ void add_scaled(const float* x, float factor, float* y, int64_t n) {
   sweep(n, [=](auto read, auto write) { write(y, read(y) + factor * read(x)); });
 }
 
-template <class R>
-void dots(const float* x, const R* rows, int64_t stride, int64_t n, int64_t d, float factor,
-          float* y) {
-  // Rows that stand end to end may come from memory: each step asks for as many bytes of the next
-  // four as it reads, since no prefetcher of the CPU follows four short streams.
-  const bool is_tight = stride == d;
-  constexpr size_t kBytes = 4 * sizeof(R) * kLanes;
+// Calls f(size, first) for `count` heads, three, two or one at a time: as many share a register of
+// a row as leave registers for four sums each.
+template <class F>
+MOXIE_INLINE void for_heads(int64_t count, F f) {
+  for (int64_t h = 0; h < count;) {
+    const int64_t left = count - h;
+    if (left == 1) {
+      f(std::integral_constant<int, 1>{}, h);
+      h += 1;
+    } else if (left == 2 || left == 4) {
+      f(std::integral_constant<int, 2>{}, h);
+      h += 2;
+    } else {
+      f(std::integral_constant<int, 3>{}, h);
+      h += 3;
+    }
+  }
+}
+
+// One register's worth of columns of four rows; `read` loads it.
+template <int kHeads, class R, class Read>
+MOXIE_INLINE void add_products(const float* x, int64_t d, const R* row, int64_t stride, Read read,
+                               Vec (&sums)[kHeads][4]) {
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) {
+    const Vec of_row = read(row + k * stride);
+#pragma GCC unroll 4
+    for (int h = 0; h < kHeads; ++h) sums[h][k] += read(x + h * d) * of_row;
+  }
+}
+
+// Rows may come from memory, and no prefetcher of the CPU follows four short streams: each step
+// asks for as many bytes of the next four as it reads, and of `next`, if it is not null.
+template <int kHeads, class R>
+MOXIE_INLINE void dots_of(const float* x, const R* rows, const R* next, int64_t stride, int64_t n,
+                          int64_t d, float factor, float* y) {
+  constexpr int64_t kLine = 64 / sizeof(R);
   int64_t j = 0;
   for (; j + 4 <= n; j += 4) {  // four sums at once: none waits for its own last addition
     const R* row = rows + j * stride;
-    Vec a = {}, b = {}, c = {}, e = {};
-    const auto* next = reinterpret_cast<const char*>(row + 4 * stride);
-    sweep(d, [&](auto read, auto) {
-      for (size_t line = 0; is_tight && line < kBytes; line += 64) __builtin_prefetch(next + line);
-      next += kBytes;
-      const Vec v = read(x);
-      a += v * read(row);
-      b += v * read(row + stride);
-      c += v * read(row + 2 * stride);
-      e += v * read(row + 3 * stride);
-    });
-    y[j] = factor * total(a);
-    y[j + 1] = factor * total(b);
-    y[j + 2] = factor * total(c);
-    y[j + 3] = factor * total(e);
+    Vec sums[kHeads][4] = {};
+    int64_t i = 0;
+    for (; i + kLanes <= d; i += kLanes) {
+      if (i % kLine == 0) {
+        for (int64_t k = 4; k < 8; ++k) __builtin_prefetch(row + k * stride + i);
+        for (int64_t k = j; next != nullptr && k < j + 4; ++k)
+          __builtin_prefetch(next + k * stride + i);
+      }
+      add_products(
+          x + i, d, row + i, stride, [](const auto* p) { return load(p); }, sums);
+    }
+    if (i < d) {
+      add_products(
+          x + i, d, row + i, stride, [=](const auto* p) { return load_some(p, d - i); }, sums);
+    }
+#pragma GCC unroll 4
+    for (int h = 0; h < kHeads; ++h) {
+      const Four four = factor * totals(sums[h]);
+      __builtin_memcpy(y + h * n + j, &four, sizeof(four));
+    }
   }
-  for (; j < n; ++j) y[j] = factor * dot_row(x, rows + j * stride, d);
+  for (; j < n; ++j) {
+    for (int h = 0; h < kHeads; ++h)
+      y[h * n + j] = factor * dot_row(x + h * d, rows + j * stride, d);
+  }
 }
 
-// One column of registers down all rows.
-template <int64_t kWide>
-MOXIE_INLINE void mix_columns(const float* weights, const float* rows, int64_t stride, int64_t n,
-                              float* y) {
-  Vec sums[kWide] = {};
+template <class R>
+void dots(const float* x, const R* rows, int64_t stride, int64_t n, int64_t d, float factor,
+          float* y) {
+  dots_of<1, R>(x, rows, nullptr, stride, n, d, factor, y);
+}
+
+template <class R>
+void group_dots(const float* x, int64_t heads, const R* rows, const R* next, int64_t stride,
+                int64_t n, int64_t d, float factor, float* y) {
+  for_heads(heads, [=](auto size, int64_t h) {
+    dots_of<size, R>(x + h * d, rows, h == 0 ? next : nullptr, stride, n, d, factor, y + h * n);
+  });
+}
+
+// kWide columns of registers down all rows; `read` loads one.
+template <int kHeads, int kWide, class R, class Read>
+MOXIE_INLINE void mix_columns(const float* w, const R* rows, int64_t stride, int64_t n, Read read,
+                              Vec (&sums)[kHeads][kWide]) {
   for (int64_t j = 0; j < n; ++j) {
-    const Vec weight = splat(weights[j]);
-    for (int64_t k = 0; k < kWide; ++k) sums[k] += weight * load(rows + j * stride + k * kLanes);
+    Vec weights[kHeads];
+#pragma GCC unroll 4
+    for (int h = 0; h < kHeads; ++h) weights[h] = splat(w[h * n + j]);
+#pragma GCC unroll 8
+    for (int k = 0; k < kWide; ++k) {
+      const Vec of_row = read(rows + j * stride + k * kLanes);
+#pragma GCC unroll 4
+      for (int h = 0; h < kHeads; ++h) sums[h][k] += weights[h] * of_row;
+    }
   }
-  for (int64_t k = 0; k < kWide; ++k) store(y + k * kLanes, sums[k]);
 }
 
-void mix(const float* weights, const float* rows, int64_t stride, int64_t n, int64_t d, float* y) {
+template <int kHeads, int kWide, class R>
+MOXIE_INLINE void mix_whole(const float* w, const R* rows, int64_t stride, int64_t n, int64_t d,
+                            float* y) {
+  Vec sums[kHeads][kWide] = {};
+  mix_columns(
+      w, rows, stride, n, [](const R* p) { return load(p); }, sums);
+#pragma GCC unroll 4
+  for (int h = 0; h < kHeads; ++h) {
+#pragma GCC unroll 8
+    for (int k = 0; k < kWide; ++k) store(y + h * d + k * kLanes, sums[h][k]);
+  }
+}
+
+template <int kHeads, class R>
+MOXIE_INLINE void mix_of(const float* w, const R* rows, int64_t stride, int64_t n, int64_t d,
+                         float* y) {
+  constexpr int kWide = kHeads == 1 ? 8 : 4;
   int64_t i = 0;
-  for (; i + 8 * kLanes <= d; i += 8 * kLanes) mix_columns<8>(weights, rows + i, stride, n, y + i);
-  for (; i + kLanes <= d; i += kLanes) mix_columns<1>(weights, rows + i, stride, n, y + i);
+  for (; i + kWide * kLanes <= d; i += kWide * kLanes)
+    mix_whole<kHeads, kWide>(w, rows + i, stride, n, d, y + i);
+  for (; i + kLanes <= d; i += kLanes) mix_whole<kHeads, 1>(w, rows + i, stride, n, d, y + i);
   if (i == d) return;
-  Vec sums = {};
-  for (int64_t j = 0; j < n; ++j)
-    sums += splat(weights[j]) * load_some(rows + j * stride + i, d - i);
-  store_some(y + i, sums, d - i);
+  Vec sums[kHeads][1] = {};
+  mix_columns(
+      w, rows + i, stride, n, [=](const R* p) { return load_some(p, d - i); }, sums);
+  for (int h = 0; h < kHeads; ++h) store_some(y + h * d + i, sums[h][0], d - i);
+}
+
+template <class R>
+void group_mix(const float* w, int64_t heads, const R* rows, int64_t stride, int64_t n, int64_t d,
+               float* y) {
+  for_heads(heads,
+            [=](auto size, int64_t h) { mix_of<size>(w + h * n, rows, stride, n, d, y + h * d); });
+}
+
+void widen(const Float16* rows, int64_t stride, int64_t n, int64_t d, float* y) {
+  for (int64_t j = 0; j < n; ++j) {
+    const Float16* row = rows + j * stride;
+    float* to = y + j * d;
+    int64_t i = 0;
+    for (; i + kLanes <= d; i += kLanes) store(to + i, load(row + i));
+    if (i < d) store_some(to + i, load_some(row + i, d - i), d - i);
+  }
+}
+
+MOXIE_INLINE Vec within_f16(Vec x) {  // a NaN passes both comparisons
+  x = x > splat(65504.0f) ? splat(65504.0f) : x;
+  return x < splat(-65504.0f) ? splat(-65504.0f) : x;
+}
+
+void narrow(const float* x, Float16* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const auto halves = to_halves(within_f16(load(x + i)));
+    __builtin_memcpy(y + i, &halves, sizeof(halves));
+  }
+  if (i == n) return;
+  const auto halves = to_halves(within_f16(load_some(x + i, n - i)));
+  __builtin_memcpy(y + i, &halves, static_cast<size_t>(n - i) * 2);
 }
 
 template <class F>
@@ -387,11 +518,31 @@ void score_gradient(float lse, float delta, float cap, float* s, float* dp, int6
   });
 }
 
-constexpr RowKernels<float> kTable{exp_row,     max_row,           sum_row,       dot_row<float>,
-                                   exp_sum,     softcap,           scale,         add_scaled,
-                                   dots<float>, dots<BFloat16>,    dots<Float16>, mix,
-                                   activate,    activate_backward, gate,          gate_backward,
-                                   rms_norm,    rms_norm_backward, soften,        score_gradient};
+constexpr RowKernels<float> kTable{exp_row,
+                                   max_row,
+                                   sum_row,
+                                   dot_row<float>,
+                                   exp_sum,
+                                   softcap,
+                                   scale,
+                                   add_scaled,
+                                   dots<float>,
+                                   dots<BFloat16>,
+                                   dots<Float16>,
+                                   group_dots<float>,
+                                   group_dots<Float16>,
+                                   group_mix<float>,
+                                   group_mix<Float16>,
+                                   widen,
+                                   narrow,
+                                   activate,
+                                   activate_backward,
+                                   gate,
+                                   gate_backward,
+                                   rms_norm,
+                                   rms_norm_backward,
+                                   soften,
+                                   score_gradient};
 
 }  // namespace
 }  // namespace moxie::kernels

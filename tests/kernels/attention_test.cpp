@@ -43,6 +43,7 @@ const std::vector<Case>& cases() {
       {"tiles of keys, everything", 2, 2, 17, {{97, 490}}, true, 430, 3, true},
       {"segments", 1, 1, 8, {{900, 900}}},
       {"more queries than keys", 2, 1, 8, {{9, 3}, {210, 100}}},
+      {"seven heads a key head", 7, 1, 33, {{1, 131}, {1, 1}, {3, 70}}, true, 100, 3, true},
   };
   return list;
 }
@@ -124,7 +125,7 @@ std::vector<double> naive(const Problem<double>& p, std::vector<double>& lse) {
         for (int64_t j = 0; j < sequence.kv_len; ++j) {
           if (s.is_causal && j > position) continue;
           if (s.window > 0 && position - j >= s.window) continue;
-          const double* key = sequence.k + j * s.kv_heads * s.head_dim + column;
+          const double* key = sequence.k.plain + j * s.kv_heads * s.head_dim + column;
           double score =
               std::inner_product(key, key + s.head_dim, p.q.data() + row * s.head_dim, 0.0) *
               s.scale;
@@ -132,7 +133,7 @@ std::vector<double> naive(const Problem<double>& p, std::vector<double>& lse) {
           sum += std::exp(score);
           for (int64_t d = 0; d < s.head_dim; ++d) {
             out[size_t(row * s.head_dim + d)] +=
-                std::exp(score) * sequence.v[j * s.kv_heads * s.head_dim + column + d];
+                std::exp(score) * sequence.v.plain[j * s.kv_heads * s.head_dim + column + d];
           }
         }
         if (sum > 0) {
@@ -168,15 +169,16 @@ Results<double> naive_gradients(const Problem<double>& p) {
       const double* q = p.q.data() + row * s.head_dim;
       const double* dout = p.dout.data() + row * s.head_dim;
       const int64_t key = (j * s.kv_heads + h / (s.heads / s.kv_heads)) * s.head_dim;
-      const int64_t first = sequence.k - p.k.data();
-      double score = dot(q, sequence.k + key) * s.scale;
+      const int64_t first = sequence.k.plain - p.k.data();
+      double score = dot(q, sequence.k.plain + key) * s.scale;
       const double t = s.softcap > 0 ? std::tanh(score / s.softcap) : 0.0;
       if (s.softcap > 0) score = s.softcap * t;
       const double weight = std::exp(score - r.lse[size_t(row)]);
-      const double ds = weight * s.scale * (1 - t * t) *
-                        (dot(dout, sequence.v + key) - dot(dout, &r.out[size_t(row * s.head_dim)]));
+      const double ds =
+          weight * s.scale * (1 - t * t) *
+          (dot(dout, sequence.v.plain + key) - dot(dout, &r.out[size_t(row * s.head_dim)]));
       for (int64_t d = 0; d < s.head_dim; ++d) {
-        r.dq[size_t(row * s.head_dim + d)] += ds * sequence.k[key + d];
+        r.dq[size_t(row * s.head_dim + d)] += ds * sequence.k.plain[key + d];
         r.dk[size_t(first + key + d)] += ds * q[d];
         r.dv[size_t(first + key + d)] += weight * dout[d];
       }
@@ -206,7 +208,7 @@ TEST(Attention, ForwardEqualsTheDefinition) {
     expect_near(got.out, want, 1e-12, c.name);
     expect_near(got.lse, lse, 1e-12, c.name);
   }
-  EXPECT_EQ(seen, 17);
+  EXPECT_EQ(seen, 18);
 }
 
 TEST(Attention, BackwardEqualsTheDefinition) {
@@ -356,6 +358,30 @@ TEST(Attention, BitsDoNotDependOnThreads) {
   expect_same_bits_with_any_threads([](const Case& c) { return Problem<float>(c); });
   expect_same_bits_with_any_threads(rounded_problem<Arithmetic::kBF16>);
   expect_same_bits_with_any_threads(rounded_problem<Arithmetic::kInt16>);
+}
+
+// Of a cache of halves attention makes, to the bit, what it makes of their values.
+TEST(Attention, HalvesGiveWhatTheirValuesGive) {
+  for (const Arithmetic arithmetic : {Arithmetic::kF32, Arithmetic::kBF16}) {
+    for (const Case& c : cases()) {
+      Problem<float> p(c);
+      p.shape.arithmetic = arithmetic;
+      std::vector<Float16> k, v;
+      for (float& x : p.k) x = to_float(k.emplace_back(to_float16(x)));
+      for (float& x : p.v) x = to_float(v.emplace_back(to_float16(x)));
+      auto halves = p.sequences;
+      for (auto& s : halves) {
+        s.k = k.data() + (s.k.plain - p.k.data());
+        s.v = v.data() + (s.v.plain - p.v.data());
+      }
+      std::vector<float> want(p.q.size()), got(p.q.size());
+      std::vector<float> want_lse(size_t(p.rows * c.heads)), got_lse(want_lse.size());
+      attention_forward<float>(p.shape, p.sequences, p.q.data(), want.data(), want_lse.data());
+      attention_forward<float>(p.shape, halves, p.q.data(), got.data(), got_lse.data());
+      EXPECT_EQ(got, want) << c.name;
+      EXPECT_EQ(got_lse, want_lse) << c.name;
+    }
+  }
 }
 
 TEST(Attention, AQueryThatSeesNoKeyGetsZeros) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -189,26 +190,99 @@ TEST(Rowwise, ExpSumOfFarBelowIsZeroAndANanStays) {
   }
 }
 
-TEST(Rowwise, DotsAndMixEqualTheDoubleReference) {
+TEST(Rowwise, DotsEqualTheDoubleReference) {
   const auto& exact = row_kernels<double>();
   const int64_t stride = 210;
   for (const auto& [name, table] : tables()) {
     for (const int64_t n : {1, 4, 7}) {
-      const auto rows = normals(n * stride, 12), weights = normals(n, 13);
-      const auto rows64 = wide(rows), weights64 = wide(weights);
+      const auto rows = normals(n * stride, 12);
+      const auto rows64 = wide(rows);
       for (const int64_t d : {1, 7, 8, 64, 72, 203}) {
         const auto x = normals(d, 14);
         const auto x64 = wide(x);
-        std::vector<float> y(static_cast<size_t>(n)), mixed(static_cast<size_t>(d));
-        std::vector<double> y64(static_cast<size_t>(n)), mixed64(static_cast<size_t>(d));
+        std::vector<float> y(static_cast<size_t>(n));
+        std::vector<double> y64(static_cast<size_t>(n));
         table->dots(x.data(), rows.data(), stride, n, d, 0.5f, y.data());
         exact.dots(x64.data(), rows64.data(), stride, n, d, 0.5, y64.data());
         expect_close(y, y64, 1e-5, "dots");
-        table->mix(weights.data(), rows.data(), stride, n, d, mixed.data());
-        exact.mix(weights64.data(), rows64.data(), stride, n, d, mixed64.data());
-        expect_close(mixed, mixed64, 2e-6, "mix");
       }
     }
+  }
+}
+
+// Each of the heads that share rows has the bits that it has alone, and halves those of their
+// values.
+TEST(Rowwise, GroupsOfHeadsEqualTheDoubleReferenceAndEachHeadAlone) {
+  const auto& exact = row_kernels<double>();
+  for (const auto& [name, table] : tables()) {
+    for (const auto& [heads, n, d, stride] : std::vector<std::array<int64_t, 4>>{{1, 7, 64, 64},
+                                                                                 {2, 4, 72, 80},
+                                                                                 {3, 9, 64, 192},
+                                                                                 {4, 5, 33, 33},
+                                                                                 {5, 64, 20, 41},
+                                                                                 {7, 6, 203, 210},
+                                                                                 {8, 1, 7, 8},
+                                                                                 {3, 3, 1, 1}}) {
+      auto rows = normals(n * stride, 12);
+      std::vector<Float16> halves;
+      for (float& x : rows) x = to_float(halves.emplace_back(to_float16(x)));
+      const auto x = normals(heads * d, 14), w = normals(heads * n, 13);
+      const auto rows64 = wide(rows), x64 = wide(x), w64 = wide(w);
+      std::vector<float> y(size_t(heads * n)), mixed(size_t(heads * d)), other(y),
+          mixed_other(mixed);
+      std::vector<double> y64(y.size()), mixed64(mixed.size());
+      table->group_dots(x.data(), heads, rows.data(), rows.data(), stride, n, d, 0.5f, y.data());
+      exact.group_dots(x64.data(), heads, rows64.data(), nullptr, stride, n, d, 0.5, y64.data());
+      expect_close(y, y64, 1e-5, "group_dots");
+      table->group_mix(w.data(), heads, rows.data(), stride, n, d, mixed.data());
+      exact.group_mix(w64.data(), heads, rows64.data(), stride, n, d, mixed64.data());
+      expect_close(mixed, mixed64, 1e-5, "group_mix");
+      for (int64_t h = 0; h < heads; ++h) {
+        table->dots(x.data() + h * d, rows.data(), stride, n, d, 0.5f, other.data() + h * n);
+        table->group_mix(w.data() + h * n, 1, rows.data(), stride, n, d,
+                         mixed_other.data() + h * d);
+      }
+      EXPECT_EQ(other, y) << name << ' ' << heads;
+      EXPECT_EQ(mixed_other, mixed) << name << ' ' << heads;
+      table->group_dots_f16(x.data(), heads, halves.data(), nullptr, stride, n, d, 0.5f,
+                            other.data());
+      table->group_mix_f16(w.data(), heads, halves.data(), stride, n, d, mixed_other.data());
+      EXPECT_EQ(other, y) << name << " f16 " << heads;
+      EXPECT_EQ(mixed_other, mixed) << name << " f16 " << heads;
+    }
+  }
+}
+
+TEST(Rowwise, HalvesAreWidenedExactlyAndNarrowedToTheNearestInRange) {
+  const float inf = std::numeric_limits<float>::infinity();
+  auto values = normals(61, 17, 3);
+  const float special[] = {0.0f,  -0.0f, 3e-7f, -6e-8f, 1e-12f, 65504, 65519,
+                           65520, 1e9f,  inf,   -inf,   -1e5f,  2049,  2051};
+  values.insert(values.end(), std::begin(special), std::end(special));
+  for (const auto& [name, table] : tables()) {
+    for (const int64_t n : {int64_t{1}, int64_t{7}, int64_t{8}, std::ssize(values)}) {
+      const float* from = values.data() + std::ssize(values) - n;
+      std::vector<Float16> halves(size_t(n) + 1, Float16{0x1234});
+      table->narrow(from, halves.data(), n);
+      EXPECT_EQ(halves.back().bits, 0x1234) << name;
+      for (int64_t i = 0; i < n; ++i) {
+        const float want = std::clamp(from[i], -65504.0f, 65504.0f);
+        EXPECT_EQ(halves[size_t(i)].bits, to_float16(want).bits) << name << ' ' << from[i];
+      }
+    }
+    const float nan = std::nanf("");
+    Float16 half;
+    table->narrow(&nan, &half, 1);
+    EXPECT_TRUE(std::isnan(to_float(half))) << name;
+
+    const int64_t d = 21, stride = 24;
+    std::vector<Float16> rows;
+    for (const float x : normals(3 * stride, 18)) rows.push_back(to_float16(x));
+    std::vector<float> wide_rows(size_t(3 * d) + 1, 9.0f);
+    table->widen(rows.data(), stride, 3, d, wide_rows.data());
+    EXPECT_EQ(wide_rows.back(), 9.0f) << name;
+    for (int64_t i = 0; i < 3 * d; ++i)
+      EXPECT_EQ(wide_rows[size_t(i)], to_float(rows[size_t(i / d * stride + i % d)])) << name;
   }
 }
 
