@@ -125,14 +125,8 @@ Tensor Block::attend(const DecoderConfig& config, const Tensor& query, const Ten
   for (size_t s = 0; s < states.size(); ++s) {
     const int64_t begin = pass.batch.offsets[s];
     const int64_t count = pass.batch.offsets[s + 1] - begin;
-    const auto rows = states[s]->append(index, count);
-    const int64_t width = key.cols();
-    parallel_for(count, 64, [&](int64_t first, int64_t last) {
-      const int64_t from = (begin + first) * width;
-      const int64_t numbers = (last - first) * width;
-      std::copy_n(key.data<float>() + from, numbers, rows.keys + first * width);
-      std::copy_n(value.data<float>() + from, numbers, rows.values + first * width);
-    });
+    const int64_t at = begin * key.cols();
+    states[s]->append(index, count, key.data<float>() + at, value.data<float>() + at);
     sequences.push_back({begin, count, states[s]->keys(index), states[s]->values(index),
                          states[s]->length() + count});
   }

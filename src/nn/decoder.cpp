@@ -228,7 +228,8 @@ void Decoder::widen() {
 }
 
 SequenceState Decoder::new_state() const {
-  return {static_cast<int64_t>(config_.layers.size()), config_.kv_heads * config_.head_dim};
+  return {static_cast<int64_t>(config_.layers.size()), config_.kv_heads * config_.head_dim,
+          cache_dtype_};
 }
 
 }  // namespace moxie::nn

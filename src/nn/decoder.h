@@ -98,6 +98,7 @@ class Decoder {
   void set_compute(quant::Compute compute);
   void set_dtype(DType dtype) { dtype_ = dtype; }  // of activations: f32, or f64 for tests
   void widen();                                    // params and activations in f64, for tests
+  void set_cache_dtype(DType dtype) { cache_dtype_ = dtype; }  // of new states: f32 or f16
   SequenceState new_state() const;
 
  private:
@@ -107,6 +108,7 @@ class Decoder {
                       const ForwardOptions& options) const;
   DecoderConfig config_;
   DType dtype_ = DType::kF32;
+  DType cache_dtype_ = DType::kF32;
   Matrix embed_, head_;
   Site embed_site_, head_site_;
   std::vector<std::unique_ptr<Block>> blocks_;

@@ -1,5 +1,7 @@
 #include "recipes/workbench.h"
 
+#include <algorithm>
+
 #include "base/cpu.h"
 #include "io/hub.h"
 
@@ -27,14 +29,24 @@ void set_compute(nn::Decoder& decoder, const std::string& dtype, Purpose purpose
   }
 }
 
+void set_cache_type(nn::Decoder& decoder, const std::string& cache_type) {
+  const auto matrices = decoder.matrices();
+  const bool rounds = std::any_of(matrices.begin(), matrices.end(), [](const nn::Matrix* matrix) {
+    return matrix->frozen().compute() != quant::Compute::kF32;
+  });
+  const bool is_half = cache_type == "f16" || (cache_type == "auto" && rounds);
+  decoder.set_cache_dtype(is_half ? DType::kF16 : DType::kF32);
+}
+
 Workbench open_workbench(const std::string& model, const std::string& adapter,
-                         const std::string& dtype, Purpose purpose) {
+                         const std::string& dtype, Purpose purpose, const std::string& cache_type) {
   if (model.empty())
     fail(ErrorCode::kInvalidArgument, "model",
          "no model was given; name a GGUF file, a folder or a pulled model");
   Workbench bench;
   bench.model = models::load(io::resolve_model(model));
   set_compute(*bench.model.decoder, dtype, purpose);
+  set_cache_type(*bench.model.decoder, cache_type);
   if (!adapter.empty()) bench.adapter = adapt::Attachment::load(bench.model, adapter);
   return bench;
 }

@@ -24,10 +24,13 @@ enum class Purpose { kTraining, kInference };
 // the CPU is faster with it, else exactly. auto: int8 for inference (where there is AMX, for few
 // rows: many are multiplied in bf16), and for training where the CPU does not multiply bf16 faster;
 // other formats take bf16 where it does, else int16 where that is faster, else f32. `adapter`: a
-// PEFT folder, or "".
+// PEFT folder, or "". `cache_type`: what keys and values of generated text are kept in. auto: f16,
+// which rounds them to 11 bits, if any product of the model rounds too; f32 if all are exact.
 Workbench open_workbench(const std::string& model, const std::string& adapter,
-                         const std::string& dtype, Purpose purpose = Purpose::kInference);
+                         const std::string& dtype, Purpose purpose = Purpose::kInference,
+                         const std::string& cache_type = "auto");
 void set_compute(nn::Decoder& decoder, const std::string& dtype, Purpose purpose);
+void set_cache_type(nn::Decoder& decoder, const std::string& cache_type);  // after set_compute
 quant::Compute compute_for(const std::string& dtype);  // of matrices that int8 does not take
 
 // An encoder of data rows with the model's own tokenizer and template.

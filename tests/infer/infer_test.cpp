@@ -107,6 +107,39 @@ TEST(Generate, ASequenceHasItsBitsWhateverElseIsInTheBatch) {
   }
 }
 
+// A text read as a prompt and then token by token, in pieces that take every way through attention.
+// Keys and values are rounded to 11 bits: logits move by a thousandth of what they vary.
+TEST(Generate, ACacheOfHalvesMovesLogitsByItsRounding) {
+  const models::Model model = tiny();
+  const ops::NoTape quiet;
+  std::vector<int32_t> tokens;
+  for (int32_t i = 0; i < 150; ++i) tokens.push_back(3 + i * 37 % 90);
+  const auto logits_with = [&](DType dtype) {
+    model.decoder->set_cache_dtype(dtype);
+    nn::SequenceState state = model.decoder->new_state();
+    std::vector<float> all;
+    for (const size_t end : {size_t{100}, size_t{103}, size_t{104}, size_t{105}, size_t{150}}) {
+      nn::Batch batch;
+      const auto done = static_cast<int32_t>(state.length());
+      batch.add({tokens.begin() + done, tokens.begin() + static_cast<int64_t>(end)}, done);
+      nn::ForwardOptions options;
+      options.states = {&state};
+      const Tensor logits = model.decoder->logits(model.decoder->forward(batch, options));
+      all.insert(all.end(), logits.span<float>().begin(), logits.span<float>().end());
+    }
+    return all;
+  };
+  const auto exact = logits_with(DType::kF32), halves = logits_with(DType::kF16);
+  ASSERT_EQ(exact.size(), halves.size());
+  double off = 0, size = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    off += (halves[i] - exact[i]) * (halves[i] - exact[i]);
+    size += exact[i] * exact[i];
+  }
+  EXPECT_GT(off, 0) << "else nothing was rounded";
+  EXPECT_LT(std::sqrt(off / size), 1e-3);
+}
+
 TEST(Generate, StopTokensAndStopStringsEndIt) {
   models::Model model = tiny();
   GenerateOptions options;

@@ -146,7 +146,7 @@ Job decode(nn::Decoder& decoder, const BenchOptions& options) {
   job.flops = 2 * weights.multiplied;
   job.bytes = weights.bytes / static_cast<double>(options.batch);
   job.formula = "bytes of the weights x steps/s over the speed of reading memory";
-  job.facts = {{"context", options.context}};
+  job.facts = {{"context", options.context}, {"cache_type", name_of(states[0].dtype())}};
   return job;
 }
 
@@ -266,6 +266,7 @@ Json run_job(const BenchOptions& options) {
   recipes::set_compute(
       *model.decoder, options.dtype,
       options.what == "train" ? recipes::Purpose::kTraining : recipes::Purpose::kInference);
+  recipes::set_cache_type(*model.decoder, options.cache_type);
   Job job = run(model, options);
   if (job.bytes == 0 && multiplies_integers(*model.decoder))
     job.formula += " of the other matrices, which products of 8-bit integers may pass";

@@ -14,7 +14,7 @@
 namespace moxie::cli {
 
 struct BenchOptions {
-  std::string what, model, data, dtype = "auto", method = "lora";
+  std::string what, model, data, dtype = "auto", cache_type = "auto", method = "lora";
   int64_t tokens = 256, context = 64, batch = 1, steps = 1, micro_tokens = 1024, rank = 16,
           rounds = 5;
   bool attach = false, recompute = false, skip_limits = false;
@@ -38,6 +38,10 @@ struct BenchOptions {
     v("skip_limits", skip_limits, "the speed alone, not the machine's limits");
     v("dtype", dtype, "arithmetic of the matrix products",
       one_of({"auto", "f32", "bf16", "int8", "int16"}));
+    v("cache_type", cache_type,
+      "what prefill and decode keep keys and values in; auto is f16, and f32 where all products "
+      "are exact",
+      one_of({"auto", "f16", "f32"}));
   }
 };
 

@@ -12,7 +12,7 @@ namespace moxie::cli {
 namespace {
 
 struct ChatOptions {
-  std::string model, adapter, system, dtype = "auto";
+  std::string model, adapter, system, dtype = "auto", cache_type = "auto";
   int64_t max_tokens = 512;
   infer::SamplerOptions sampling;
 
@@ -26,6 +26,10 @@ struct ChatOptions {
       "what products compute in; auto is int8 on quantised weights (prompts in bf16 where there "
       "is AMX) and the CPU's fastest elsewhere; f32 is exact",
       one_of({"auto", "f32", "bf16", "int8", "int16"}));
+    v("cache_type", cache_type,
+      "what keys and values of the text so far are kept in; auto is f16, half the memory, and f32 "
+      "where all products are exact",
+      one_of({"auto", "f16", "f32"}));
   }
 };
 
@@ -33,7 +37,8 @@ class Speaker final : public ChatModel {
  public:
   explicit Speaker(const ChatOptions& options)
       : options_(options),
-        bench_(recipes::open_workbench(options.model, options.adapter, options.dtype)),
+        bench_(recipes::open_workbench(options.model, options.adapter, options.dtype,
+                                       recipes::Purpose::kInference, options.cache_type)),
         session_(bench_.model) {
     bench_.model.chat();  // says so now when the model has no template
   }

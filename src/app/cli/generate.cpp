@@ -15,7 +15,7 @@ namespace moxie::cli {
 namespace {
 
 struct GenerateOptions {
-  std::string model, prompt, adapter, system, dtype = "auto";
+  std::string model, prompt, adapter, system, dtype = "auto", cache_type = "auto";
   std::vector<std::string> stop;
   bool raw = false;
   int64_t max_tokens = 256;
@@ -34,6 +34,10 @@ struct GenerateOptions {
       "what products compute in; auto is int8 on quantised weights (prompts in bf16 where there "
       "is AMX) and the CPU's fastest elsewhere; f32 is exact",
       one_of({"auto", "f32", "bf16", "int8", "int16"}));
+    v("cache_type", cache_type,
+      "what keys and values of the text so far are kept in; auto is f16, half the memory, and f32 "
+      "where all products are exact",
+      one_of({"auto", "f16", "f32"}));
   }
 };
 
@@ -57,7 +61,8 @@ void run(GenerateOptions& options, Context& context) {
   if (options.prompt.empty())
     fail(ErrorCode::kInvalidArgument, "generate", "no prompt was given; add --prompt TEXT");
   const recipes::Workbench bench =
-      recipes::open_workbench(options.model, options.adapter, options.dtype);
+      recipes::open_workbench(options.model, options.adapter, options.dtype,
+                              recipes::Purpose::kInference, options.cache_type);
   const train::StopSignal stop;
   const bool is_streamed = !context.globals.json;
   infer::Session session(bench.model);
