@@ -5,6 +5,7 @@
 #include "base/threads.h"
 #include "kernels/gemm_parts.h"
 #include "kernels/micro16.h"
+#include "kernels/rounded_rows.h"
 #include "kernels/scratch.h"
 
 // Block floating point in the blocking of gemm.cpp: A is rounded first, by all threads, and B as it
@@ -29,33 +30,36 @@ constexpr int64_t kMostCodes = 2 * 1024 * 1024;  // of A at a time: 4 MiB
 constexpr int64_t kBufferCols = 64;              // of B that are decoded at a time
 constexpr int64_t kGrainCodes = 16 * 1024;
 
-// Blocks [first, last) of k, and A's codes in them: by rows, [m, pairs], or where A is given
-// transposed by strips of 16 rows, each [pairs, 16]. Scales are [blocks, m rounded up to 16].
+// Blocks [first, last) of k, and A's codes in them: a block is [rows, depth / 2] pairs, or where A
+// is given transposed strips of 16 rows, each [depth / 2, 16]. Scales are [blocks, rows].
 struct Rounded {
   int64_t depth, first, last;
-  int64_t pairs;  // of a row, in all these blocks
+  int64_t rows;  // m rounded up to 16
   bool is_by_strips;
   int32_t* codes;
   float* scales;
-  int64_t scale_stride;
 
   int64_t begin_of(int64_t block) const { return block * depth; }
   int64_t end_of(int64_t block, int64_t k) const { return std::min(k, (block + 1) * depth); }
-  int64_t pair_of(int64_t block) const { return (block - first) * depth / 2; }
+  int64_t pairs() const { return depth / 2; }
+  int32_t* codes_of(int64_t block, int64_t row) const {
+    return codes + ((block - first) * rows + row) * pairs();
+  }
+  float* scales_of(int64_t block) const { return scales + (block - first) * rows; }
 };
 
 void round_a(const Problem& t, const Rounded& r) {
   const Micro16& kernel = micro16();
   const int64_t unit = r.is_by_strips ? kCols16 : 1;
-  const int64_t grain = std::max<int64_t>(1, kGrainCodes / (2 * r.pairs * unit));
+  const int64_t grain = std::max<int64_t>(1, kGrainCodes / ((r.last - r.first) * r.depth * unit));
   parallel_for(ceil_div(t.m, unit), grain, [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s) {
       for (int64_t block = r.first; block < r.last; ++block) {
         const int64_t k0 = r.begin_of(block);
         const int64_t count = r.end_of(block, t.k) - k0;
         const float* a = t.a + s * unit * t.a_row + k0 * t.a_step;
-        int32_t* codes = r.codes + s * unit * r.pairs + r.pair_of(block) * unit;
-        float* scales = r.scales + (block - r.first) * r.scale_stride + s * unit;
+        int32_t* codes = r.codes_of(block, s * unit);
+        float* scales = r.scales_of(block) + s * unit;
         if (r.is_by_strips) {
           const auto rows = static_cast<int>(std::min(kCols16 + 0L, t.m - s * unit));
           kernel.round_columns(a, t.a_step, count, rows, codes, scales);
@@ -132,7 +136,7 @@ void strips(const Problem& t, const Rounded& r, int64_t block, int64_t i0, int64
             const Panels& panels) {
   const Micro16& kernel = micro16();
   const int64_t unit = r.is_by_strips ? kCols16 : i1 - i0;  // rows that lie alike
-  const float* scales = r.scales + (block - r.first) * r.scale_stride;
+  const float* scales = r.scales_of(block);
   for (int64_t u = i0; u < i1; u += unit) {
     const int64_t rows = std::min(unit, i1 - u);
     const int64_t count = ceil_div(rows, kernel.rows);
@@ -143,7 +147,7 @@ void strips(const Problem& t, const Rounded& r, int64_t block, int64_t i0, int64
                   0,
                   panels.pairs,
                   nullptr,
-                  r.pairs,
+                  r.pairs(),
                   1,
                   panels.codes,
                   scales + i,
@@ -152,11 +156,11 @@ void strips(const Problem& t, const Rounded& r, int64_t block, int64_t i0, int64
                   t.n,
                   t.accumulate || block > 0};
       if (r.is_by_strips) {
-        tile.a = r.codes + u * r.pairs + r.pair_of(block) * unit + (i - u);
+        tile.a = r.codes_of(block, u) + (i - u);
         tile.a_row = 1;
         tile.a_step = unit;
       } else {
-        tile.a = r.codes + i * r.pairs + r.pair_of(block);
+        tile.a = r.codes_of(block, i);
       }
       for (int64_t j = panels.j0; j < panels.j1; j += kCols16) {
         tile.n = static_cast<int>(std::min<int64_t>(kCols16, panels.j1 - j));
@@ -173,7 +177,7 @@ void strips(const Problem& t, const Rounded& r, int64_t block, int64_t i0, int64
 void rectangle(const Problem& t, const Rounded& r, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
   const int64_t unit = column_unit(t, kCols16);
   const int64_t wide = std::max(unit, kPanelCodes / r.depth / unit * unit);
-  const size_t codes = static_cast<size_t>(wide * ((r.depth + 1) / 2));
+  const size_t codes = static_cast<size_t>(wide * r.pairs());
   float* memory = scratch(Scratch::kPanels, codes + static_cast<size_t>(wide));
   auto* panel = reinterpret_cast<int32_t*>(memory);
   float* scales = memory + codes;
@@ -188,6 +192,13 @@ void rectangle(const Problem& t, const Rounded& r, int64_t i0, int64_t i1, int64
   }
 }
 
+// C (+)= A B over the blocks that are rounded.
+void multiply(const Problem& t, const Rounded& r) {
+  deal_rectangles(
+      t, r.is_by_strips ? kCols16 : micro16().rows, column_unit(t, kCols16), pack_cost(t),
+      [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) { rectangle(t, r, i0, i1, j0, j1); });
+}
+
 }  // namespace
 
 void multiply16(const Problem& t) {
@@ -195,22 +206,46 @@ void multiply16(const Problem& t) {
   MOXIE_ASSERT(depth <= kDeepest16);
   const int64_t blocks = ceil_div(t.k, depth);
   const int64_t rows = round_up(t.m, kCols16);
-  const bool is_by_strips = t.a_step != 1;
   const int64_t most = std::max<int64_t>(1, kMostCodes / (rows * depth));  // blocks at a time
   for (int64_t first = 0; first < blocks; first += most) {
     const int64_t last = std::min(blocks, first + most);
-    const int64_t pairs = (std::min(t.k, last * depth) - first * depth + 1) / 2;
-    const size_t codes = static_cast<size_t>(rows * pairs);
-    float* memory = scratch(Scratch::kStrips, codes + static_cast<size_t>(rows * (last - first)));
-    const Rounded rounded{depth,          first,        last,
-                          pairs,          is_by_strips, reinterpret_cast<int32_t*>(memory),
-                          memory + codes, rows};
+    const auto codes = static_cast<size_t>((last - first) * rows * depth / 2);
+    float* memory = scratch(Scratch::kStrips, codes + static_cast<size_t>((last - first) * rows));
+    const Rounded rounded{depth,         first,         last,
+                          rows,          t.a_step != 1, reinterpret_cast<int32_t*>(memory),
+                          memory + codes};
     round_a(t, rounded);
-    deal_rectangles(t, is_by_strips ? kCols16 : micro16().rows, column_unit(t, kCols16),
-                    pack_cost(t), [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
-                      rectangle(t, rounded, i0, i1, j0, j1);
-                    });
+    multiply(t, rounded);
   }
+}
+
+int64_t RoundedRows::depth_of(int64_t cols) {
+  Problem product{};
+  product.k = cols;
+  return panel_depth(product);
+}
+
+RoundedRows::RoundedRows(int64_t rows, int64_t cols)
+    : rows_(rows), cols_(cols), depth_(depth_of(cols)) {
+  const int64_t lines = blocks() * round_up(rows, kCols16);
+  codes_ = Tensor::empty({lines * depth_ / 2}, DType::kI32);
+  scales_ = Tensor::empty({lines}, DType::kF32);
+}
+
+int16_t* RoundedRows::codes(int64_t block, int64_t row) const {
+  const int64_t line = block * round_up(rows_, kCols16) + row;
+  return reinterpret_cast<int16_t*>(codes_.data<int32_t>()) + line * depth_;
+}
+
+float* RoundedRows::scales(int64_t block) const {
+  return scales_.data<float>() + block * round_up(rows_, kCols16);
+}
+
+void multiply_nn(const RoundedRows& a, int64_t n, const RowDecoder& w, float* c) {
+  const Source source{.decoder = &w, .ld = n};
+  const Problem t{a.rows(), n, a.cols(), nullptr, 0, 1, source, c, false, 1};
+  auto* codes = reinterpret_cast<int32_t*>(a.codes(0, 0));
+  multiply(t, {a.depth(), 0, a.blocks(), round_up(t.m, kCols16), false, codes, a.scales(0)});
 }
 
 }  // namespace moxie::kernels

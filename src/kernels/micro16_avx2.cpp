@@ -31,6 +31,9 @@ void full_tile(const Tile16& t) {
   const int32_t* a = t.a;
   const int32_t* b = t.b;
   const int64_t row = t.a_row;
+  if (t.accumulate) {  // of many rows C is in L3
+    for (int i = 0; i < kR; ++i) __builtin_prefetch(t.c + i * t.ldc, 1);
+  }
   for (int64_t p = 0; p < t.pairs; ++p) {
     const __m256i b0 = load(b);
     const __m256i b1 = load(b + 8);

@@ -7,6 +7,7 @@
 #include "base/threads.h"
 #include "kernels/gemm.h"
 #include "kernels/gemm_parts.h"
+#include "kernels/softmax_codes.h"
 #include "kernels/softmax_rows.h"
 #include "ops/checks.h"
 #include "ops/logit_rows.h"
@@ -51,17 +52,6 @@ struct Visit {  // one pass over the labelled rows
   Tensor dh, dw;
 };
 
-// Rows of a block of logits that stay packed: 0 where they cannot.
-int64_t packed_block(const Tensor& hidden, const Head& head, const LogitOptions& options,
-                     int64_t count, bool wants_w) {
-  const bool can = hidden.dtype() == DType::kF32 && !head.dense.defined() && !wants_w &&
-                   options.softcap == 0 && count >= kPackedLogitRows &&
-                   !kernels::is_batch_invariant() && head.frozen.runs_packed(count);
-  if (!can) return 0;
-  const int64_t parts = kernels::ceil_div(count, packed_logit_rows(head.vocab()));
-  return kernels::round_up(kernels::ceil_div(count, parts), kernels::kBandLines);
-}
-
 // to[i] = from[rows[i]]
 template <class T>
 void pick(const Tensor& from, std::span<const int64_t> rows, const Tensor& to) {
@@ -80,32 +70,89 @@ void put_back(const Tensor& from, std::span<const int64_t> rows, const Tensor& t
   }
 }
 
-// A pass over blocks of rows whose logits stay packed (kernels/softmax_rows.h).
-void visit_packed(const Tensor& hidden, const quant::Weight& head, const Attributes& attributes,
-                  const std::vector<int64_t>& rows, int64_t block, Visit& result) {
-  const int64_t d = hidden.cols();
+// What is made of a block of rows whose logits stay in 16 bits.
+struct Block {
+  int64_t n;
+  float* rows;  // [n, d]: hidden; becomes its gradient where that is wanted
+  const int64_t* labels;
+  double* losses;
+};
+
+// A pass over blocks of at most `size` rows.
+template <class F>
+void visit_blocks(const Tensor& hidden, const Attributes& attributes,
+                  const std::vector<int64_t>& rows, int64_t size, Visit& result, F visit) {
   const auto count = static_cast<int64_t>(rows.size());
-  Tensor picked = Tensor::empty({block, d}, DType::kF32);
-  std::vector<int64_t> labels(static_cast<size_t>(block));
-  std::vector<double> losses(static_cast<size_t>(block));
-  for (int64_t first = 0; first < count; first += block) {
-    const int64_t n = std::min(block, count - first);
+  Tensor picked = Tensor::empty({size, hidden.cols()}, DType::kF32);
+  std::vector<int64_t> labels(static_cast<size_t>(size));
+  std::vector<double> losses(static_cast<size_t>(size));
+  for (int64_t first = 0; first < count; first += size) {
+    const int64_t n = std::min(size, count - first);
     const auto own = std::span(rows).subspan(static_cast<size_t>(first), static_cast<size_t>(n));
     pick<float>(hidden, own, picked);
     std::transform(own.begin(), own.end(), labels.begin(),
                    [&](int64_t row) { return attributes.labels[static_cast<size_t>(row)]; });
-    kernels::PackedRows packed(n, d);
-    packed.pack(picked.data<float>(), d, 1);
-    kernels::PackedRows gradient;
-    if (result.dh.defined()) gradient = kernels::PackedRows(n, head.rows());
-    kernels::multiply_cross_entropy(packed, {head.decoder(n), nullptr}, head.rows(),
-                                    static_cast<float>(attributes.options.scale), labels.data(),
-                                    losses.data(), result.dh.defined() ? &gradient : nullptr);
+    visit(Block{n, picked.data<float>(), labels.data(), losses.data()});
     for (int64_t i = 0; i < n; ++i) result.loss += losses[static_cast<size_t>(i)];
-    if (!result.dh.defined()) continue;
-    head.matmul_transposed(gradient, picked.data<float>());
-    put_back<float>(picked, own, result.dh);
+    if (result.dh.defined()) put_back<float>(picked, own, result.dh);
   }
+}
+
+// Logits in bf16, packed (kernels/softmax_rows.h).
+void visit_packed(const quant::Weight& head, float scale, bool wants_h, const Block& block) {
+  kernels::PackedRows packed(block.n, head.cols());
+  packed.pack(block.rows, head.cols(), 1);
+  kernels::PackedRows gradient;
+  if (wants_h) gradient = kernels::PackedRows(block.n, head.rows());
+  kernels::multiply_cross_entropy(packed, {head.decoder(block.n), nullptr}, head.rows(), scale,
+                                  block.labels, block.losses, wants_h ? &gradient : nullptr);
+  if (wants_h) head.matmul_transposed(gradient, block.rows);
+}
+
+// Logits as codes of integers (kernels/softmax_codes.h), in `gradient` where it is wanted.
+void visit_rounded(const quant::Weight& head, float scale, kernels::RoundedRows* gradient,
+                   const Block& block) {
+  const int64_t d = head.cols();
+  const quant::ProductInParts logits(head, block.rows, block.n);
+  std::vector<float> at_labels(static_cast<size_t>(block.n));
+  kernels::round_cross_entropy(
+      block.n, head.rows(), [&](auto... part) { logits.make(part...); }, scale, block.labels,
+      block.losses, gradient, at_labels.data());
+  if (gradient == nullptr) return;
+  head.matmul_transposed(*gradient, block.rows);
+  parallel_for(block.n, 16, [&](int64_t begin, int64_t end) {
+    std::vector<float> row(static_cast<size_t>(d));
+    for (int64_t i = begin; i < end; ++i) {
+      head.decode_row(block.labels[i], row.data());
+      kernels::row_kernels<float>().add_scaled(row.data(), at_labels[static_cast<size_t>(i)],
+                                               block.rows + i * d, d);
+    }
+  });
+}
+
+// The pass in blocks of 16-bit logits, if that can be.
+bool visit_in_16_bits(const Tensor& hidden, const Head& head, const Attributes& attributes,
+                      const std::vector<int64_t>& rows, Visit& result) {
+  const auto count = static_cast<int64_t>(rows.size());
+  if (hidden.dtype() != DType::kF32 || head.dense.defined()) return false;
+  const LogitForm form = logit_form(head.frozen, attributes.options, count);
+  if (form == LogitForm::kF32) return false;
+  const bool wants_h = result.dh.defined();
+  const auto scale = static_cast<float>(attributes.options.scale);
+  const int64_t parts = kernels::ceil_div(count, logit_rows_of_16_bits(head.vocab()));
+  const int64_t size = kernels::ceil_div(count, parts);
+  if (form == LogitForm::kPacked) {
+    visit_blocks(hidden, attributes, rows, kernels::round_up(size, kernels::kBandLines), result,
+                 [&](const Block& block) { visit_packed(head.frozen, scale, wants_h, block); });
+    return true;
+  }
+  kernels::RoundedRows gradient;
+  visit_blocks(hidden, attributes, rows, size, result, [&](const Block& block) {
+    if (wants_h && gradient.rows() != block.n)
+      gradient = kernels::RoundedRows(block.n, head.vocab());
+    visit_rounded(head.frozen, scale, wants_h ? &gradient : nullptr, block);
+  });
+  return true;
 }
 
 template <class T>
@@ -119,12 +166,7 @@ Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attrib
     if (attributes.labels[i] >= 0) rows.push_back(static_cast<int64_t>(i));
   }
   if (wants_h) result.dh = Tensor::zeros(hidden.shape(), hidden.dtype());
-  const int64_t packed =
-      packed_block(hidden, head, attributes.options, static_cast<int64_t>(rows.size()), wants_w);
-  if (packed > 0) {
-    visit_packed(hidden, head.frozen, attributes, rows, packed, result);
-    return result;
-  }
+  if (!wants_w && visit_in_16_bits(hidden, head, attributes, rows, result)) return result;
   if (wants_w) result.dw = Tensor::zeros({vocab, d}, hidden.dtype());
   const int64_t count = static_cast<int64_t>(rows.size());
   if (count == 0) return result;

@@ -1,6 +1,6 @@
 #pragma once
-// What the two cross-entropies share: one row of logits turned into its loss and, in place, into
-// its gradient.
+// What the cross-entropies share: one row of logits turned into its loss and, in place, into its
+// gradient; how many rows of logits there are at a time, and in which form.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -48,10 +48,23 @@ inline int64_t logit_rows_a_block(int64_t vocab, size_t element) {
       128, kLogitBytes / static_cast<int64_t>(element) / std::max<int64_t>(1, vocab));
 }
 
-// The same of logits that stay packed in bf16, twice the bytes: from 64 rows on it is worth it.
-inline constexpr int64_t kPackedLogitRows = 64;
-inline int64_t packed_logit_rows(int64_t vocab) {
+// The same of logits of 16 bits, twice the bytes.
+inline int64_t logit_rows_of_16_bits(int64_t vocab) {
   return std::max<int64_t>(256, kLogitBytes / std::max<int64_t>(1, vocab));
+}
+
+// How logits with a frozen head are kept, and become gradients, for `count` rows that carry a
+// label: packed in bf16, or as codes of integers where its products are made of them. From 64 rows
+// on that is worth it; where a row's bits must not depend on how many others there are, codes are
+// taken for any number.
+enum class LogitForm { kF32, kPacked, kRounded };
+inline LogitForm logit_form(const quant::Weight& head, const LogitOptions& options, int64_t count) {
+  const bool are_many = count >= 64;
+  const bool is_invariant = kernels::is_batch_invariant();
+  if (options.softcap != 0 || count == 0) return LogitForm::kF32;
+  if (are_many && !is_invariant && head.runs_packed(count)) return LogitForm::kPacked;
+  if ((are_many || is_invariant) && head.runs_integers(count)) return LogitForm::kRounded;
+  return LogitForm::kF32;
 }
 
 }  // namespace moxie::ops

@@ -27,8 +27,19 @@ struct Int8Rows {
   float* sums = nullptr;      // [count, cols / 32]: d times the sum of the codes
   int32_t* halves = nullptr;  // [count, cols / 32]: two int16, sums of the codes 0..15 and 16..31
   int64_t groups() const { return cols / kInt8Group; }
+  Int8Rows part(int64_t begin, int64_t end) const {
+    const int64_t skipped = begin * groups();
+    return {end - begin,      cols,           codes + skipped * kInt8Group,
+            scales + skipped, sums + skipped, halves + skipped};
+  }
 };
+// Room for n rows, in floats, and the rows there.
+inline int64_t floats_of_rows(int64_t n, int64_t cols) {
+  return n * (cols / kInt8Group) * (kInt8Group / 4 + 3);
+}
+Int8Rows rows_in(float* memory, int64_t n, int64_t cols);
 
+void quantise_all(const float* x, const Int8Rows& out);  // by all threads
 void quantise_rows(const float* x, const Int8Rows& out, int64_t begin, int64_t end);
 void quantise_rows_scalar(const float* x, const Int8Rows& out, int64_t begin, int64_t end);
 
@@ -48,6 +59,11 @@ struct Int8Kernels {
   void (*dots)(const Int8Product& product, int64_t begin, int64_t end);    // for a few rows of x
   void (*panels)(const Int8Product& product, int64_t begin, int64_t end);  // for many
   void (*dots_scalar)(const Int8Product& product, int64_t begin, int64_t end);  // the reference
+
+  void multiply(const Int8Product& product, int64_t begin, int64_t end) const {
+    constexpr int64_t kMany = 4;  // rows of x from which panels are the faster way
+    (product.x.count >= kMany ? panels : dots)(product, begin, end);
+  }
 };
 
 class LowRankCopy;  // low_rank.h

@@ -24,12 +24,15 @@ using kernels::rounding_steps;
 using kernels::RoundingSteps;
 
 constexpr int64_t kStrip = 16;             // rows of a weight that panels take at once
-constexpr int64_t kManyRows = 4;           // of x, from which panels are the faster way
 constexpr int64_t kSmallWork = 64 * 1024;  // multiply-adds that one thread does sooner than two
 constexpr int64_t kSmallRows = 16 * 1024;  // activations likewise
 
 int64_t strips_of(const Int8Matrix& matrix) {
   return (matrix.rows + kStrip - 1) / kStrip;
+}
+
+int64_t grain_of_rows(int64_t cols) {
+  return std::max<int64_t>(1, kSmallRows / cols);
 }
 
 void finish_group(const Int8Rows& out, int64_t group, float scale, int32_t low, int32_t high) {
@@ -117,6 +120,22 @@ void quantise_rows(const float* x, const Int8Rows& out, int64_t begin, int64_t e
   quantise_rows_scalar(x, out, begin, end);
 }
 
+Int8Rows rows_in(float* memory, int64_t n, int64_t cols) {
+  const int64_t groups = n * (cols / kInt8Group);
+  float* scales = memory + groups * (kInt8Group / 4);
+  return {n,
+          cols,
+          reinterpret_cast<int8_t*>(memory),
+          scales,
+          scales + groups,
+          reinterpret_cast<int32_t*>(scales + 2 * groups)};
+}
+
+void quantise_all(const float* x, const Int8Rows& out) {
+  parallel_for(out.count, grain_of_rows(out.cols),
+               [&](int64_t begin, int64_t end) { quantise_rows(x, out, begin, end); });
+}
+
 namespace {
 
 // One call's products and what is attached to them. A thread first makes its share of the h's of
@@ -126,18 +145,13 @@ class Products {
   Products(std::span<const Int8Matrix> matrices, int64_t cols, const float* x, int64_t n,
            bool accumulate)
       : matrices_(matrices), x_(x), accumulate_(accumulate) {
-    const int64_t groups = n * (cols / kInt8Group);
-    int64_t floats = groups * (kInt8Group / 4 + 3);
+    int64_t floats = floats_of_rows(n, cols);
     for (const Int8Matrix& m : matrices) {
       if (m.attached != nullptr) floats += n * (2 * m.attached->rank() + 2);
     }
     float* memory = kernels::scratch(kernels::Scratch::kInt8Rows, static_cast<size_t>(floats));
     const auto take = [&memory](int64_t count) { return std::exchange(memory, memory + count); };
-    rows_ = {n,       cols,    reinterpret_cast<int8_t*>(take(groups * (kInt8Group / 4))),
-             nullptr, nullptr, nullptr};
-    rows_.scales = take(groups);
-    rows_.sums = take(groups);
-    rows_.halves = reinterpret_cast<int32_t*>(take(groups));
+    rows_ = rows_in(take(floats_of_rows(n, cols)), n, cols);
     for (const Int8Matrix& m : matrices) {
       if (m.attached == nullptr) continue;
       const int64_t rank = m.attached->rank();
@@ -154,7 +168,7 @@ class Products {
 
   void run() {
     const int64_t cols = rows_.cols, n = rows_.count;
-    const int64_t grain = std::max<int64_t>(1, kSmallRows / cols);
+    const int64_t grain = grain_of_rows(cols);
     // Where threads share the rounding of x, each makes the h's of its rows while these are in its
     // cache. Else they are more rows of weights, the first ones.
     is_many_ = n > grain;
@@ -183,23 +197,13 @@ class Products {
     int64_t parts() const { return (matrix.rows + share - 1) / share; }
   };
 
-  static void multiply(const Int8Matrix& m, const Int8Product& product, int64_t begin,
-                       int64_t end) {
-    (product.x.count >= kManyRows ? m.kernels->panels : m.kernels->dots)(product, begin, end);
-  }
-
   // h and its codes for rows [begin, end) of x.
   void make_inner(int64_t begin, int64_t end) const {
-    const int64_t skipped = begin * rows_.groups();
-    const Int8Rows part{end - begin,
-                        rows_.cols,
-                        rows_.codes + skipped * kInt8Group,
-                        rows_.scales + skipped,
-                        rows_.sums + skipped,
-                        rows_.halves + skipped};
+    const Int8Rows part = rows_.part(begin, end);
     for (const Inner& inner : inner_) {
       const Int8Matrix& a = inner.matrix;
-      multiply(a, {a.bytes, a.stride, part, a.y + begin * a.rows, a.rows, false}, 0, a.rows);
+      a.kernels->multiply({a.bytes, a.stride, part, a.y + begin * a.rows, a.rows, false}, 0,
+                          a.rows);
       round_inner(a.y, a.rows, inner.rows, begin, end);
     }
   }
@@ -219,8 +223,8 @@ class Products {
       const int64_t high = std::min(end - first, inner.parts());
       first += inner.parts();
       if (low >= high) continue;
-      multiply(a, {a.bytes, a.stride, rows_, a.y, a.rows, false}, low * inner.share,
-               std::min(a.rows, high * inner.share));
+      a.kernels->multiply({a.bytes, a.stride, rows_, a.y, a.rows, false}, low * inner.share,
+                          std::min(a.rows, high * inner.share));
     }
     if (left_.fetch_sub(end - begin) != end - begin) return;
     for (const Inner& inner : inner_)
@@ -246,7 +250,7 @@ class Products {
   void run_strips(int64_t begin, int64_t end) const {
     for_parts(begin, end, [&](const Int8Matrix& m, size_t place, int64_t low, int64_t high) {
       if (!is_many_ && m.attached != nullptr) m.attached->fetch(low, high);
-      multiply(m, {m.bytes, m.stride, rows_, m.y, m.rows, accumulate_}, low, high);
+      m.kernels->multiply({m.bytes, m.stride, rows_, m.y, m.rows, accumulate_}, low, high);
       if (is_many_ && m.attached != nullptr) m.attached->add_to(inner_[place].rows, m.y, low, high);
     });
   }

@@ -153,6 +153,11 @@ bool Weight::runs_packed(int64_t n) const {
          (n > kernels::kFewRows || kernels::is_batch_invariant());
 }
 
+bool Weight::runs_integers(int64_t n) const {
+  return arithmetic_of(compute_for(n)) == kernels::Arithmetic::kInt16 &&
+         (runs_int8(n) || n > kernels::kFewRows || kernels::is_batch_invariant());
+}
+
 void Weight::matmul(const kernels::PackedRows& x, float* y, const float* thin,
                     bool accumulate) const {
   kernels::multiply_nt(x, rows_, decoder(x.rows()), thin, y, accumulate);
@@ -206,10 +211,30 @@ void Weight::matmul_together(std::span<const Product> products, const float* x, 
   if (!together.empty()) int8_matmul(together, products[0].weight.cols_, x, n, false);
 }
 
+ProductInParts::ProductInParts(const Weight& weight, const float* x, int64_t n)
+    : weight_(weight), x_(x) {
+  if (!weight.runs_int8(n)) return;
+  memory_.resize(static_cast<size_t>(floats_of_rows(n, weight.cols())));
+  rows_ = rows_in(memory_.data(), n, weight.cols());
+  quantise_all(x, rows_);
+}
+
+void ProductInParts::make(int64_t i0, int64_t i1, int64_t j0, int64_t j1, float* y) const {
+  const Weight part = weight_.slice_rows(j0, j1);
+  if (rows_.count == 0) return part.matmul(x_ + i0 * part.cols(), i1 - i0, y);
+  const Int8Matrix matrix = int8_matrix(part, y, nullptr);
+  matrix.kernels->multiply({matrix.bytes, matrix.stride, rows_.part(i0, i1), y, matrix.rows, false},
+                           0, matrix.rows);
+}
+
 void Weight::matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate) const {
   std::vector<float> storage;
   dy = factor(*this, dy, n, rows_, storage);
   kernels::gemm_nn(n, cols_, rows_, dy, decoder(n), dx, accumulate, arithmetic_of(compute_for(n)));
+}
+
+void Weight::matmul_transposed(const kernels::RoundedRows& dy, float* dx) const {
+  kernels::multiply_nn(dy, cols_, decoder(dy.rows()), dx);
 }
 
 void Weight::matmul(const double* x, int64_t n, double* y, bool accumulate) const {

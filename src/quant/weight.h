@@ -14,10 +14,13 @@
 // kernels::is_batch_invariant(), and bf16 alone where the format has no Int8Kernels.
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "kernels/gemm.h"
 #include "kernels/packed_rows.h"
+#include "kernels/rounded_rows.h"
 #include "quant/format.h"
+#include "quant/int8.h"
 #include "tensor/tensor.h"
 
 namespace moxie::quant {
@@ -67,9 +70,11 @@ class Weight {
                          bool accumulate = false) const;  // thin [dy.spare(), cols]
   // Its rows for products of n packed rows that are part of something larger, while it lives.
   kernels::RowDecoder decoder(int64_t n) const;
-  bool runs_packed(int64_t n) const;  // products with n rows are made in bf16, and natively
+  bool runs_packed(int64_t n) const;    // products with n rows are made in bf16, and natively
+  bool runs_integers(int64_t n) const;  // matmul in 8 or 16 bits, matmul_transposed in 16
   // dx[n, cols] = dy[n, rows] W; adds when `accumulate`.
   void matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate = false) const;
+  void matmul_transposed(const kernels::RoundedRows& dy, float* dx) const;  // in 16-bit integers
   // The same over decoded values in double, for tests and f64 runs.
   void matmul(const double* x, int64_t n, double* y, bool accumulate = false) const;
   void matmul_transposed(const double* dy, int64_t n, double* dx, bool accumulate = false) const;
@@ -85,6 +90,22 @@ class Weight {
   const std::byte* bytes_ = nullptr;
   std::shared_ptr<const void> owner_;
   Compute compute_ = Compute::kF32;
+};
+
+// Products of n rows of x with parts of a weight, which a thread makes by itself: x is rounded once
+// where compute is int8. Both must outlive it.
+class ProductInParts {
+ public:
+  ProductInParts(const Weight& weight, const float* x, int64_t n);
+  // y[i1 - i0, j1 - j0] = rows [i0, i1) of x times rows [j0, j1) of the weight. The bits of matmul
+  // with all n rows, if these are as few or as many (kernels::kFewRows).
+  void make(int64_t i0, int64_t i1, int64_t j0, int64_t j1, float* y) const;
+
+ private:
+  const Weight& weight_;
+  const float* x_;
+  std::vector<float> memory_;
+  Int8Rows rows_;  // where compute is int8
 };
 
 }  // namespace moxie::quant

@@ -35,6 +35,16 @@ uint64_t kept_a_token(const nn::DecoderConfig& c, bool is_packed) {
   return static_cast<uint64_t>(kept);
 }
 
+// The logits of a block of `learnt` rows that carry a label.
+uint64_t logit_bytes(const nn::DecoderConfig& c, const nn::Matrix& head, int64_t learnt) {
+  const ops::LogitOptions options{c.logit_scale, c.logit_softcap};
+  const bool is_f32 =
+      !head.is_frozen() || ops::logit_form(head.frozen(), options, learnt) == ops::LogitForm::kF32;
+  const int64_t rows =
+      is_f32 ? ops::logit_rows_a_block(c.vocab, kFloat) : ops::logit_rows_of_16_bits(c.vocab);
+  return static_cast<uint64_t>(std::min(rows, learnt) * c.vocab) * (is_f32 ? kFloat : kHalf);
+}
+
 }  // namespace
 
 MemoryPlan plan_memory(nn::Decoder& decoder, const nn::ParamList& params,
@@ -42,7 +52,8 @@ MemoryPlan plan_memory(nn::Decoder& decoder, const nn::ParamList& params,
   const nn::DecoderConfig& c = decoder.config();
   MemoryPlan plan;
   bool is_packed = false;
-  for (const nn::Matrix* matrix : decoder.matrices()) {
+  const auto matrices = decoder.matrices();
+  for (const nn::Matrix* matrix : matrices) {
     if (!matrix->is_frozen()) continue;
     plan.weights += matrix->frozen().bytes().size();
     is_packed = is_packed || matrix->frozen().runs_packed(inputs.micro_tokens);
@@ -58,17 +69,10 @@ MemoryPlan plan_memory(nn::Decoder& decoder, const nn::ParamList& params,
   // Gradients in flight through one block, and the logits of a block of rows with what feeds them.
   const int64_t wide = fuses_mlp(c, is_packed) ? c.ffn : 4 * c.ffn;
   plan.activations += n * static_cast<uint64_t>(wide + 6 * c.hidden) * kFloat;
-  const auto learnt = static_cast<uint64_t>(inputs.learnt_share);
-  const auto vocab = static_cast<uint64_t>(c.vocab);
-  if (is_packed) {
-    plan.activations +=
-        std::min(static_cast<uint64_t>(ops::packed_logit_rows(c.vocab)), learnt) * vocab * kHalf;
-  } else {
-    const auto rows = static_cast<uint64_t>(ops::logit_rows_a_block(c.vocab, kFloat));
-    plan.activations += std::min(rows, learnt) * vocab * kFloat;
-  }
+  plan.activations += logit_bytes(c, *(c.ties_embeddings ? matrices.front() : matrices.back()),
+                                  inputs.learnt_share);
   if (inputs.trains_base) {  // the head's gradient exists once more on its way
-    plan.activations += vocab * static_cast<uint64_t>(c.hidden) * kFloat;
+    plan.activations += static_cast<uint64_t>(c.vocab * c.hidden) * kFloat;
   }
   // What is here already, without the values that `training` counts. Pages of the model's file
   // count where it was read and is not needed any more; else they are `weights`.

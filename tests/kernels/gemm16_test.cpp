@@ -10,6 +10,7 @@
 #include "kernels/gemm.h"
 #include "kernels/micro16.h"
 #include "kernels/products.h"
+#include "kernels/rounded_rows.h"
 #include "normals.h"
 
 namespace moxie::kernels {
@@ -112,6 +113,31 @@ TEST(Gemm16Decoded, EqualsTheDenseProduct) {
     gemm_nn(m, in, out, dy.data(), decoder, dx.data(), false, Arithmetic::kInt16);
     gemm_nn(m, in, out, dy.data(), w.data(), expected.data(), false, 1, Arithmetic::kInt16);
     EXPECT_EQ(dx, expected);
+  }
+}
+
+TEST(Gemm16Rounded, EqualsTheProductThatRoundsThem) {
+  const int64_t in = 70;
+  for (const int64_t out : {1, 33, 384, 1001}) {
+    const auto w = normals(out * in, 12);
+    const Rows rows{&w, in};
+    const RowDecoder decoder{&rows, copy_row<1>, 1};
+    for (const int64_t m : {1, 37}) {
+      const auto dy = normals(m * out, 13);
+      RoundedRows rounded(m, out);
+      for (int64_t i = 0; i < m; ++i) {
+        for (int64_t block = 0; block < rounded.blocks(); ++block) {
+          const int64_t first = block * rounded.depth();
+          rounded.scales(block)[i] = micro16().round_row(dy.data() + i * out + first,
+                                                         std::min(rounded.depth(), out - first),
+                                                         kMost16, rounded.codes(block, i));
+        }
+      }
+      std::vector<float> dx(static_cast<size_t>(m * in)), want(dx);
+      multiply_nn(rounded, in, decoder, dx.data());
+      gemm_nn(m, in, out, dy.data(), decoder, want.data(), false, Arithmetic::kInt16);
+      EXPECT_EQ(dx, want) << m << " x " << out;
+    }
   }
 }
 

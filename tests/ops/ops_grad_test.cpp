@@ -292,6 +292,56 @@ TEST(Ops, CrossEntropyPackedIsThatOfF32) {
   expect_near_in_norm(run(quant::Compute::kBF16), run(quant::Compute::kF32), 5e-3);
 }
 
+// The same of logits as codes of integers: by all rows at once, and row by row where a row must not
+// depend on the others.
+struct CrossEntropyCase {
+  Tensor hidden;
+  quant::Weight head;
+  std::vector<int64_t> labels;
+
+  CrossEntropyCase() {
+    Rng rng(5);
+    hidden = random_normal(rng, {150, 64}).to(DType::kF32);
+    head = quant::Weight::from_tensor(random_normal(rng, {501, 64}, 0.3).to(DType::kF32));
+    for (int64_t i = 0; i < hidden.rows(); ++i) labels.push_back(i % 4 == 3 ? -1 : i * 41 % 501);
+  }
+  std::vector<Tensor> run(quant::Compute compute, int64_t rows) {
+    head.set_compute(compute);
+    Tape tape;
+    const Tensor leaf = tape.leaf(hidden.slice_rows(0, rows));
+    const Tensor loss =
+        cross_entropy(leaf, head, {labels.begin(), labels.begin() + rows}, {0.5, 0});
+    tape.backward(loss);
+    return {loss, tape.grad(leaf)};
+  }
+};
+
+TEST(Ops, CrossEntropyInIntegersIsThatOfF32) {
+  CrossEntropyCase c;
+  const auto got = c.run(quant::Compute::kInt16, 150);
+  expect_near_in_norm(got, c.run(quant::Compute::kF32, 150), 1e-3);
+  const int before = thread_count();
+  for (const int threads : {1, 2, 3}) {
+    set_thread_count(threads);
+    expect_near_in_norm(c.run(quant::Compute::kInt16, 150), got, 1e-30);
+  }
+  set_thread_count(before);
+  // Without a gradient.
+  EXPECT_EQ(*cross_entropy(c.hidden, c.head, c.labels, {0.5, 0}).data<float>(),
+            *got[0].data<float>());
+}
+
+TEST(Ops, CrossEntropyOfARowDoesNotDependOnTheOthers) {
+  CrossEntropyCase c;
+  kernels::set_batch_invariant(true);
+  const Tensor all = c.run(quant::Compute::kInt16, 150)[1];
+  for (const int64_t rows : {1, 3, 20}) {
+    const Tensor few = c.run(quant::Compute::kInt16, rows)[1];
+    EXPECT_EQ(std::memcmp(all.raw(), few.raw(), few.bytes()), 0) << rows;
+  }
+  kernels::set_batch_invariant(false);
+}
+
 // What leaf_into() was given is added to where it stands, by each use, whatever it held.
 TEST(Ops, GradientsAreAddedToWhatALeafWasGiven) {
   Rng rng(6);

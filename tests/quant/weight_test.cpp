@@ -23,6 +23,35 @@ Weight encoded(const Named<QuantFormat>& format, int64_t rows, int64_t cols, uin
   return {format, rows, cols, bytes->data(), bytes};
 }
 
+TEST(Weight, ProductsInPartsHaveTheBitsOfTheWhole) {
+  const int64_t rows = 100, cols = 256, n = 30;
+  const auto x = normals(n * cols, 10);
+  int seen = 0;
+  for (const char* name : {"q8_0", "q4_1", "q6_k", "bf16"}) {
+    Weight w = encoded(*find_row(formats(), name), rows, cols, 11);
+    for (const Compute compute : {Compute::kInt8, Compute::kInt16, Compute::kF32}) {
+      ++seen;
+      w.set_compute(compute);
+      std::vector<float> want(static_cast<size_t>(n * rows)), got(want.size());
+      w.matmul(x.data(), n, want.data());
+      const ProductInParts product(w, x.data(), n);
+      for (const int64_t i0 : {0, 13}) {
+        const int64_t i1 = i0 == 0 ? 13 : n;
+        for (int64_t j0 = 0; j0 < rows; j0 += 32) {
+          const int64_t j1 = std::min(rows, j0 + 32);
+          std::vector<float> part(static_cast<size_t>((i1 - i0) * (j1 - j0)));
+          product.make(i0, i1, j0, j1, part.data());
+          for (int64_t i = i0; i < i1; ++i) {
+            std::copy_n(part.begin() + (i - i0) * (j1 - j0), j1 - j0, got.begin() + i * rows + j0);
+          }
+        }
+      }
+      EXPECT_EQ(got, want) << name;
+    }
+  }
+  EXPECT_EQ(seen, 12);
+}
+
 TEST(Weight, ProductsEqualTheDoubleReferenceForEveryWritableFormat) {
   int seen = 0;
   for (const auto& format : formats()) {
