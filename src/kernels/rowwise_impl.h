@@ -241,6 +241,35 @@ void add_scaled(const float* x, float factor, float* y, int64_t n) {
   sweep(n, [=](auto read, auto write) { write(y, read(y) + factor * read(x)); });
 }
 
+template <class R>
+void dots(const float* x, const R* rows, int64_t stride, int64_t n, int64_t d, float factor,
+          float* y) {
+  // Rows that stand end to end may come from memory: each step asks for as many bytes of the next
+  // four as it reads, since no prefetcher of the CPU follows four short streams.
+  const bool is_tight = stride == d;
+  constexpr size_t kBytes = 4 * sizeof(R) * kLanes;
+  int64_t j = 0;
+  for (; j + 4 <= n; j += 4) {  // four sums at once: none waits for its own last addition
+    const R* row = rows + j * stride;
+    Vec a = {}, b = {}, c = {}, e = {};
+    const auto* next = reinterpret_cast<const char*>(row + 4 * stride);
+    sweep(d, [&](auto read, auto) {
+      for (size_t line = 0; is_tight && line < kBytes; line += 64) __builtin_prefetch(next + line);
+      next += kBytes;
+      const Vec v = read(x);
+      a += v * read(row);
+      b += v * read(row + stride);
+      c += v * read(row + 2 * stride);
+      e += v * read(row + 3 * stride);
+    });
+    y[j] = factor * total(a);
+    y[j + 1] = factor * total(b);
+    y[j + 2] = factor * total(c);
+    y[j + 3] = factor * total(e);
+  }
+  for (; j < n; ++j) y[j] = factor * dot_row(x, rows + j * stride, d);
+}
+
 // Calls f(size, first) for `count` heads, three, two or one at a time: as many share a register of
 // a row as leave registers for four sums each.
 template <class F>
@@ -306,12 +335,6 @@ MOXIE_INLINE void dots_of(const float* x, const R* rows, const R* next, int64_t 
     for (int h = 0; h < kHeads; ++h)
       y[h * n + j] = factor * dot_row(x + h * d, rows + j * stride, d);
   }
-}
-
-template <class R>
-void dots(const float* x, const R* rows, int64_t stride, int64_t n, int64_t d, float factor,
-          float* y) {
-  dots_of<1, R>(x, rows, nullptr, stride, n, d, factor, y);
 }
 
 template <class R>
