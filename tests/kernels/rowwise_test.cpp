@@ -238,7 +238,8 @@ TEST(Rowwise, GroupsOfHeadsEqualTheDoubleReferenceAndEachHeadAlone) {
       exact.group_mix(w64.data(), heads, rows64.data(), stride, n, d, mixed64.data());
       expect_close(mixed, mixed64, 1e-5, "group_mix");
       for (int64_t h = 0; h < heads; ++h) {
-        table->dots(x.data() + h * d, rows.data(), stride, n, d, 0.5f, other.data() + h * n);
+        table->group_dots(x.data() + h * d, 1, rows.data(), nullptr, stride, n, d, 0.5f,
+                          other.data() + h * n);
         table->group_mix(w.data() + h * n, 1, rows.data(), stride, n, d,
                          mixed_other.data() + h * d);
       }
