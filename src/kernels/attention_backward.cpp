@@ -139,40 +139,33 @@ void key_gradients(const GradientPass<T>& pass, const Tile<Tiles>& tile, int64_t
   add(b.ds, tile.query_rows, tile.dk, shape.scale);
 }
 
-// Calls body(head, i0, i1, index) for the tiles of a unit's queries.
-template <class T, class Body>
-void for_query_tiles(const AttentionShape<T>& shape, const GradientUnit<T>& unit,
-                     const Body& body) {
-  const int64_t group = shape.heads / shape.kv_heads;
-  int64_t index = 0;
-  for (int64_t head = unit.kv_head * group; head < (unit.kv_head + 1) * group; ++head) {
-    for (int64_t i0 = unit.begin; i0 < unit.end; i0 += kQueryTile) {
-      body(head, i0, std::min(unit.end, i0 + kQueryTile), index++);
-    }
-  }
-}
-
-// Packs a unit's queries and clears their dq.
+// The tiles of a unit's queries, packed, and their dq cleared.
 template <class Tiles, class T = typename Tiles::Number>
 std::vector<Tile<Tiles>> tiles_of(const GradientPass<T>& pass, const GradientUnit<T>& unit,
                                   const Buffers<T>& b) {
   const int64_t d = pass.shape.head_dim;
+  const int64_t group = pass.shape.heads / pass.shape.kv_heads;
   std::vector<Tile<Tiles>> tiles;
-  for_query_tiles(pass.shape, unit, [&](int64_t head, int64_t i0, int64_t i1, int64_t index) {
-    const int64_t count = i1 - i0;
-    const int64_t row = i0 * pass.stride + head * d;
-    const int64_t left = index * Tiles::left_size(kQueryTile, d);
-    const int64_t right = index * Tiles::right_size(kQueryTile, d);
-    const T* q = pass.q + row;
-    const T* dout = pass.dout + row;
-    Tiles::pack_rows(count, d, q, pass.stride, b.query_rows + right);
-    Tiles::pack_rows(count, d, dout, pass.stride, b.dout_rows + right);
-    for (int64_t i = 0; i < count; ++i) std::fill_n(pass.dq + row + i * pass.stride, d, T{0});
-    tiles.push_back({head, i0, i1, 0, 0, Tiles::rows_of(count, d, q, pass.stride, b.queries + left),
-                     Tiles::rows_of(count, d, dout, pass.stride, b.douts + left),
-                     Tiles::right(count, d, b.query_rows + right),
-                     Tiles::right(count, d, b.dout_rows + right), nullptr, nullptr});
-  });
+  for (int64_t head = unit.kv_head * group; head < (unit.kv_head + 1) * group; ++head) {
+    for (int64_t i0 = unit.begin; i0 < unit.end; i0 += kQueryTile) {
+      const int64_t i1 = std::min(unit.end, i0 + kQueryTile);
+      const int64_t count = i1 - i0;
+      const int64_t row = i0 * pass.stride + head * d;
+      const auto index = static_cast<int64_t>(tiles.size());
+      const int64_t left = index * Tiles::left_size(kQueryTile, d);
+      const int64_t right = index * Tiles::right_size(kQueryTile, d);
+      const T* q = pass.q + row;
+      const T* dout = pass.dout + row;
+      Tiles::pack_rows(count, d, q, pass.stride, b.query_rows + right);
+      Tiles::pack_rows(count, d, dout, pass.stride, b.dout_rows + right);
+      for (int64_t i = 0; i < count; ++i) std::fill_n(pass.dq + row + i * pass.stride, d, T{0});
+      tiles.push_back({head, i0, i1, 0, 0,
+                       Tiles::rows_of(count, d, q, pass.stride, b.queries + left),
+                       Tiles::rows_of(count, d, dout, pass.stride, b.douts + left),
+                       Tiles::right(count, d, b.query_rows + right),
+                       Tiles::right(count, d, b.dout_rows + right), nullptr, nullptr});
+    }
+  }
   return tiles;
 }
 
