@@ -95,6 +95,7 @@ class Decoder {
   ParamList params();               // what is a Param now: trainable matrices and vectors
   void make_trainable();            // everything, for full fine-tuning
   void untie();                     // a frozen head of its own with the embedding's values
+  const Matrix& head() const { return config_.ties_embeddings ? embed_ : head_; }
   void set_compute(quant::Compute compute);
   void set_dtype(DType dtype) { dtype_ = dtype; }  // of activations: f32, or f64 for tests
   void widen();                                    // params and activations in f64, for tests
@@ -103,7 +104,6 @@ class Decoder {
 
  private:
   ops::LogitOptions logit_options() const { return {config_.logit_scale, config_.logit_softcap}; }
-  const Matrix& head() const { return config_.ties_embeddings ? embed_ : head_; }
   Tensor adapted_loss(const Tensor& hidden, const std::vector<int64_t>& labels,
                       const ForwardOptions& options) const;
   DecoderConfig config_;

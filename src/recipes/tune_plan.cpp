@@ -52,8 +52,7 @@ MemoryPlan plan_memory(nn::Decoder& decoder, const nn::ParamList& params,
   const nn::DecoderConfig& c = decoder.config();
   MemoryPlan plan;
   bool is_packed = false;
-  const auto matrices = decoder.matrices();
-  for (const nn::Matrix* matrix : matrices) {
+  for (const nn::Matrix* matrix : decoder.matrices()) {
     if (!matrix->is_frozen()) continue;
     plan.weights += matrix->frozen().bytes().size();
     is_packed = is_packed || matrix->frozen().runs_packed(inputs.micro_tokens);
@@ -69,8 +68,7 @@ MemoryPlan plan_memory(nn::Decoder& decoder, const nn::ParamList& params,
   // Gradients in flight through one block, and the logits of a block of rows with what feeds them.
   const int64_t wide = fuses_mlp(c, is_packed) ? c.ffn : 4 * c.ffn;
   plan.activations += n * static_cast<uint64_t>(wide + 6 * c.hidden) * kFloat;
-  plan.activations += logit_bytes(c, *(c.ties_embeddings ? matrices.front() : matrices.back()),
-                                  inputs.learnt_share);
+  plan.activations += logit_bytes(c, decoder.head(), inputs.learnt_share);
   if (inputs.trains_base) {  // the head's gradient exists once more on its way
     plan.activations += static_cast<uint64_t>(c.vocab * c.hidden) * kFloat;
   }
