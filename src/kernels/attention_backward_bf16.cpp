@@ -4,7 +4,7 @@
 #include "kernels/attention_backward.h"
 #include "kernels/fused_bf16.h"
 #include "kernels/gemm_parts.h"
-#include "kernels/micro_bf16.h"
+#include "kernels/micro_tiles.h"
 #include "kernels/rowwise.h"
 #include "kernels/scratch.h"
 
@@ -58,7 +58,7 @@ class Memory {  // a thread's, given out piece by piece
 // Bands of `rows` rows of d columns, rows `ld` apart, times a factor.
 void pack(const float* src, int64_t ld, int64_t rows, int64_t d, float factor, Side side,
           float* scaled, BFloat16* along, BFloat16* down, Side down_side) {
-  const MicroBF16& kernel = micro_bf16();
+  const MicroTiles& kernel = micro_bf16();
   const int64_t depth = ceil_div(d, kTileDepth);
   const int64_t bands = ceil_div(rows, kBand);
   for (int64_t band = 0; band < bands; ++band, src += kBand * ld) {
@@ -116,7 +116,7 @@ void capped_gradients(float softcap, const ScoreBand& t, float* p, float* ds,
     row_kernels<float>().score_gradient(t.lse[r], t.delta[r], softcap, p + r * t.stride + begin,
                                         ds + r * t.stride + begin, end - begin);
   }
-  const MicroBF16& kernel = micro_bf16();
+  const MicroTiles& kernel = micro_bf16();
   kernel.along(ds, t.stride, t.rows, t.n, Side::kA, tiles.ds);
   kernel.across(p, t.stride, t.n, t.rows, Side::kB, tiles.p_down);
   kernel.across(ds, t.stride, t.n, t.rows, Side::kB, tiles.ds_down);
@@ -125,7 +125,7 @@ void capped_gradients(float softcap, const ScoreBand& t, float* p, float* ds,
 // p and ds of a band of queries, packed, and what they add to dq. Returns which keys they see.
 KeyRange query_gradients(const Pass& pass, const Queries& queries, int64_t band, const Keys& keys,
                          const Weights& w) {
-  const MicroBF16& kernel = micro_bf16();
+  const MicroTiles& kernel = micro_bf16();
   const auto& shape = pass.shape;
   const int64_t d = shape.head_dim;
   const int64_t depth = ceil_div(d, kTileDepth);

@@ -6,12 +6,12 @@
 #include "kernels/attention_tiles.h"
 #include "kernels/fused_bf16.h"
 #include "kernels/gemm_parts.h"
-#include "kernels/micro_bf16.h"
+#include "kernels/micro_tiles.h"
 #include "kernels/rowwise.h"
 #include "kernels/scratch.h"
 #include "tensor/tensor.h"
 
-// Attention of many rows in bf16: bands of 32 queries against tiles of keys. micro_bf16.h says how
+// Attention of many rows in bf16: bands of 32 queries against tiles of keys. micro_tiles.h says how
 // operands lie.
 namespace moxie::kernels {
 namespace {
@@ -59,7 +59,7 @@ Tensor pack(const AttentionShape<float>& shape, std::vector<PackedKeys>& list) {
       for (int64_t band = 0; band < keys.bands(); ++band) jobs.push_back({&keys, h, band});
     }
   }
-  const MicroBF16& kernel = micro_bf16();
+  const MicroTiles& kernel = micro_bf16();
   const int64_t d = shape.head_dim;
   const int64_t stride = shape.kv_heads * d;
   deal<Job>(jobs, [&](const Job& job) {
@@ -101,7 +101,7 @@ struct Memory {       // of a unit
 // A band against keys [j0, j1) of its key head, counted from the first that any query sees.
 void attend(const AttentionShape<float>& shape, const Unit& unit, const QueryBand& band, int64_t j0,
             int64_t j1, const Memory& memory) {
-  const MicroBF16& kernel = micro_bf16();
+  const MicroTiles& kernel = micro_bf16();
   const PackedKeys& keys = *unit.keys;
   const QueryBlock<float>& block = band.block;
   const auto seen_by = [&](int64_t first, int64_t last) {
@@ -136,7 +136,7 @@ void attend(const AttentionShape<float>& shape, const Unit& unit, const QueryBan
 
 void run_unit(const AttentionShape<float>& shape, const Unit& unit, const float* q, float* out,
               float* lse) {
-  const MicroBF16& kernel = micro_bf16();
+  const MicroTiles& kernel = micro_bf16();
   const TileScope scope;
   const int64_t d = shape.head_dim;
   const PackedKeys& keys = *unit.keys;

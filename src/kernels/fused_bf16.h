@@ -1,11 +1,11 @@
 #pragma once
 // What is made of a block of sums while it is in L1: 32 x 32 numbers of f32 become numbers of bf16
-// in the tiles (micro_bf16.h) that the next product reads. One table for CPUs with AVX-512 BF16,
-// and the plain reference. Exponentials and quotients are exact to 1e-5 of themselves, a hundredth
-// of what rounding to bf16 costs.
+// or 8-bit integers in the tiles (micro_tiles.h) that the next product reads. One table each for
+// CPUs with AVX-512 BF16, and the plain reference. Exponentials and quotients are exact to 1e-5 of
+// themselves, a hundredth of what rounding to bf16 costs.
 #include <cstdint>
 
-#include "kernels/micro_bf16.h"
+#include "kernels/micro_tiles.h"
 #include "kernels/rowwise.h"
 
 namespace moxie::kernels {
@@ -35,11 +35,11 @@ struct ScoreTiles {
 };
 
 struct FusedBF16 {
-  // y = f(g) u as a pair of tiles of A. g and u too where they are given: what is read again much
-  // later is written past the caches, until settle().
+  // y = f(g) u as a pair of tiles of A. g and u too where they are given, in bf16 whatever tiles
+  // are of: what is read again much later is written past the caches, until settle().
   void (*gate)(Activation kind, const float* g, const float* u, BFloat16* y, BFloat16* g_kept,
                BFloat16* u_kept);
-  // dg = dy u f'(g), du = dy f(g) in place of g and u.
+  // dg = dy u f'(g), du = dy f(g) in place of g and u, as tiles of A.
   void (*gate_backward)(Activation kind, const float* dy, BFloat16* g, BFloat16* u);
   // A thread calls this before others read what it wrote.
   void (*settle)();
@@ -51,6 +51,7 @@ struct FusedBF16 {
   // w times factors[32], one a row, in place.
   void (*scale_rows)(const float* factors, BFloat16* w);
 
+  // From here on what attention takes, in bf16 alone.
   // RowKernels::soften of n scores, a multiple of 32; the exponentials become a band of A, w.
   void (*soften)(const float* s, int64_t stride, int64_t rows, int64_t n, float* most, float* total,
                  float* shrink, BFloat16* w);
@@ -61,9 +62,15 @@ struct FusedBF16 {
 };
 
 const FusedBF16& fused_bf16();  // of active_isa()
+const FusedBF16& fused_int8();  // likewise
+inline const FusedBF16& fused(Tiles tiles) {
+  return tiles == Tiles::kBF16 ? fused_bf16() : fused_int8();
+}
 
 extern const FusedBF16 kFusedBF16Scalar;
+extern const FusedBF16 kFusedInt8Scalar;
 #ifndef MOXIE_SCALAR_ONLY
+extern const FusedBF16 kFusedInt8Avx512;
 extern const FusedBF16 kFusedBF16Avx512;
 #endif
 

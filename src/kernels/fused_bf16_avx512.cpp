@@ -3,9 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "kernels/fused_bf16.h"
-#include "kernels/micro_bf16_impl.h"
+#include "kernels/micro_tiles_avx512.h"
 
 namespace moxie::kernels {
 namespace {
@@ -76,27 +77,65 @@ inline void put_away(BFloat16* dst, __m512i numbers) {
   _mm512_stream_si512(reinterpret_cast<__m512i*>(dst), numbers);
 }
 
-template <class F>
+// Where a block's numbers go, 32 of a row at a time: to bf16 at once, or to 8-bit integers when all
+// are there.
+class ToBF16 {
+ public:
+  explicit ToBF16(BFloat16* tiles) : tiles_(tiles) {}
+  void put(int64_t at, __m512 low, __m512 high) const {
+    _mm512_store_si512(tiles_ + at, rounded(low, high));
+  }
+  void finish() const {}
+
+ private:
+  BFloat16* tiles_;
+};
+class ToInt8 {
+ public:
+  explicit ToInt8(BFloat16* tiles) : tiles_(tiles) {}
+  void put(int64_t at, __m512 low, __m512 high) {
+    _mm512_store_ps(numbers_ + at, low);
+    _mm512_store_ps(numbers_ + at + 16, high);
+  }
+  void finish() const {
+    kMicroInt8Avx512.along(numbers_, kBandLines, kBandLines, kBandLines, Side::kA, tiles_);
+  }
+
+ private:
+  BFloat16* tiles_;
+  alignas(64) float numbers_[kBlockNumbers];
+};
+
+template <class F, class To>
 void gate_with(const float* g, const float* u, BFloat16* y, BFloat16* g_kept, BFloat16* u_kept) {
+  To to(y);
   for (int64_t at = 0; at < kBlockNumbers; at += 32) {
     const __m512 g0 = _mm512_loadu_ps(g + at), g1 = _mm512_loadu_ps(g + at + 16);
     const __m512 u0 = _mm512_loadu_ps(u + at), u1 = _mm512_loadu_ps(u + at + 16);
-    _mm512_store_si512(y + at,
-                       rounded(_mm512_mul_ps(F::value(g0), u0), _mm512_mul_ps(F::value(g1), u1)));
+    to.put(at, _mm512_mul_ps(F::value(g0), u0), _mm512_mul_ps(F::value(g1), u1));
     if (g_kept != nullptr) put_away(g_kept + at, rounded(g0, g1));
     if (u_kept != nullptr) put_away(u_kept + at, rounded(u0, u1));
   }
+  to.finish();
 }
 
+template <class To>
+constexpr const FusedBF16& scalar() {
+  return std::is_same_v<To, ToBF16> ? kFusedBF16Scalar : kFusedInt8Scalar;
+}
+
+template <class To>
 void gate(Activation kind, const float* g, const float* u, BFloat16* y, BFloat16* g_kept,
           BFloat16* u_kept) {
-  if (kind == Activation::kSilu) return gate_with<Silu>(g, u, y, g_kept, u_kept);
-  if (kind == Activation::kGeluTanh) return gate_with<GeluTanh>(g, u, y, g_kept, u_kept);
-  kFusedBF16Scalar.gate(kind, g, u, y, g_kept, u_kept);
+  if (kind == Activation::kSilu) return gate_with<Silu, To>(g, u, y, g_kept, u_kept);
+  if (kind == Activation::kGeluTanh) return gate_with<GeluTanh, To>(g, u, y, g_kept, u_kept);
+  scalar<To>().gate(kind, g, u, y, g_kept, u_kept);
 }
 
-template <class F>
+template <class F, class To>
 void gate_backward_with(const float* dy, BFloat16* g, BFloat16* u) {
+  To to_g(g);
+  To to_u(u);
   for (int64_t at = 0; at < kBlockNumbers; at += 32) {
     __m512 dg[2];
     __m512 du[2];
@@ -108,15 +147,18 @@ void gate_backward_with(const float* dy, BFloat16* g, BFloat16* u) {
       dg[half] = _mm512_mul_ps(_mm512_mul_ps(d, widened(u + at + 16 * half)), slope);
       du[half] = _mm512_mul_ps(d, value);
     }
-    _mm512_store_si512(g + at, rounded(dg[0], dg[1]));
-    _mm512_store_si512(u + at, rounded(du[0], du[1]));
+    to_g.put(at, dg[0], dg[1]);
+    to_u.put(at, du[0], du[1]);
   }
+  to_g.finish();
+  to_u.finish();
 }
 
+template <class To>
 void gate_backward(Activation kind, const float* dy, BFloat16* g, BFloat16* u) {
-  if (kind == Activation::kSilu) return gate_backward_with<Silu>(dy, g, u);
-  if (kind == Activation::kGeluTanh) return gate_backward_with<GeluTanh>(dy, g, u);
-  kFusedBF16Scalar.gate_backward(kind, dy, g, u);
+  if (kind == Activation::kSilu) return gate_backward_with<Silu, To>(dy, g, u);
+  if (kind == Activation::kGeluTanh) return gate_backward_with<GeluTanh, To>(dy, g, u);
+  scalar<To>().gate_backward(kind, dy, g, u);
 }
 
 void settle() {
@@ -127,15 +169,17 @@ void settle() {
 // maximum for every row of every block would cost more than the exponentials.
 constexpr float kSlack = 40.0f;
 
+template <class To>
 void exponentials(const float* s, int64_t cols, float factor, const SoftmaxRows& rows,
                   float* relative, BFloat16* w) {
+  To to(w);
   const auto low_mask = static_cast<__mmask16>(cols >= 16 ? 0xFFFF : (1 << cols) - 1);
   const auto high_mask = static_cast<__mmask16>(cols >= 32  ? 0xFFFF
                                                 : cols > 16 ? (1 << (cols - 16)) - 1
                                                             : 0);
   const __m512 by = _mm512_set1_ps(factor);
   const __m512 never = _mm512_set1_ps(-1e30f);  // finite, or exp2 would make a NaN of it
-  for (int64_t i = 0; i < kBandLines; ++i, s += kBandLines, w += kBandLines) {
+  for (int64_t i = 0; i < kBandLines; ++i, s += kBandLines) {
     const __m512 low = _mm512_mask_mul_ps(never, low_mask, by, _mm512_loadu_ps(s));
     const __m512 high = _mm512_mask_mul_ps(never, high_mask, by, _mm512_loadu_ps(s + 16));
     const __m512 larger = _mm512_max_ps(low, high);
@@ -152,8 +196,9 @@ void exponentials(const float* s, int64_t cols, float factor, const SoftmaxRows&
     const __m512 e0 = exp2(_mm512_fmadd_ps(low, _mm512_set1_ps(kLog2E), shift));
     const __m512 e1 = exp2(_mm512_fmadd_ps(high, _mm512_set1_ps(kLog2E), shift));
     _mm512_storeu_ps(rows.total + 16 * i, _mm512_add_ps(sums, _mm512_add_ps(e0, e1)));
-    _mm512_store_si512(w, rounded(e0, e1));
+    to.put(i * kBandLines, e0, e1);
   }
+  to.finish();
 }
 
 void scale_rows(const float* factors, BFloat16* w) {
@@ -161,6 +206,15 @@ void scale_rows(const float* factors, BFloat16* w) {
     const __m512 factor = _mm512_set1_ps(factors[i]);
     _mm512_store_si512(
         w, rounded(_mm512_mul_ps(factor, widened(w)), _mm512_mul_ps(factor, widened(w + 16))));
+  }
+}
+
+void scale_rows8(const float* factors, BFloat16* w) {
+  for (int64_t half = 0; half < 2; ++half, w += kTileSize, factors += kLines) {
+    auto& tile = *reinterpret_cast<Int8TileA*>(w);
+    for (float* numbers : {tile.scales, tile.sums}) {
+      _mm512_storeu_ps(numbers, _mm512_mul_ps(_mm512_loadu_ps(factors), _mm512_loadu_ps(numbers)));
+    }
   }
 }
 
@@ -281,8 +335,13 @@ void transpose(const float* from, int64_t ld, int64_t rows, int64_t cols, float*
 
 }  // namespace
 
-const FusedBF16 kFusedBF16Avx512{gate,       gate_backward, settle,          exponentials,
-                                 scale_rows, soften,        score_gradients, transpose};
+const FusedBF16 kFusedBF16Avx512{
+    gate<ToBF16>, gate_backward<ToBF16>, settle,   exponentials<ToBF16>, scale_rows,
+    soften,       score_gradients,       transpose};
+const FusedBF16 kFusedInt8Avx512{gate<ToInt8>, gate_backward<ToInt8>,
+                                 settle,       exponentials<ToInt8>,
+                                 scale_rows8,  nullptr,
+                                 nullptr,      nullptr};
 
 }  // namespace moxie::kernels
 #endif

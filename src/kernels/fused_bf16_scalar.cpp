@@ -13,6 +13,13 @@ const FusedBF16& fused_bf16() {
   return kFusedBF16Scalar;
 }
 
+const FusedBF16& fused_int8() {
+#ifndef MOXIE_SCALAR_ONLY
+  if (&micro_int8() == &kMicroInt8Avx512) return kFusedInt8Avx512;
+#endif
+  return kFusedInt8Scalar;
+}
+
 namespace {
 
 // A pair of tiles of A holds its 32 lines of 32 numbers one after the other.
@@ -20,19 +27,26 @@ void round(const float* numbers, BFloat16* tiles) {
   if (tiles == nullptr) return;
   std::transform(numbers, numbers + kBlockNumbers, tiles, to_bfloat16);
 }
+void round8(const float* numbers, BFloat16* tiles) {
+  kMicroInt8Scalar.along(numbers, kBandLines, kBandLines, kBandLines, Side::kA, tiles);
+}
+using Round = void (*)(const float* numbers, BFloat16* tiles);
+
 void widen(const BFloat16* tiles, float* numbers) {
   std::transform(tiles, tiles + kBlockNumbers, numbers, [](BFloat16 x) { return to_float(x); });
 }
 
+template <Round kRound>
 void gate(Activation kind, const float* g, const float* u, BFloat16* y, BFloat16* g_kept,
           BFloat16* u_kept) {
   float out[kBlockNumbers];
   row_kernels<float>().gate(kind, g, u, out, kBlockNumbers);
-  round(out, y);
+  kRound(out, y);
   round(g, g_kept);
   round(u, u_kept);
 }
 
+template <Round kRound>
 void gate_backward(Activation kind, const float* dy, BFloat16* g, BFloat16* u) {
   float values[2][kBlockNumbers];
   float gradients[2][kBlockNumbers];
@@ -40,15 +54,17 @@ void gate_backward(Activation kind, const float* dy, BFloat16* g, BFloat16* u) {
   widen(u, values[1]);
   row_kernels<float>().gate_backward(kind, values[0], values[1], dy, gradients[0], gradients[1],
                                      kBlockNumbers);
-  round(gradients[0], g);
-  round(gradients[1], u);
+  kRound(gradients[0], g);
+  kRound(gradients[1], u);
 }
 
 void settle() {}
 
+template <Round kRound>
 void exponentials(const float* s, int64_t cols, float factor, const SoftmaxRows& rows,
                   float* relative, BFloat16* w) {
-  for (int64_t i = 0; i < kBandLines; ++i, s += kBandLines, w += kBandLines) {
+  float values[kBlockNumbers];
+  for (int64_t i = 0; i < kBandLines; ++i, s += kBandLines) {
     float* sums = rows.total + i * 16;
     float most = rows.most[i];
     for (int64_t j = 0; j < cols; ++j) most = std::max(most, factor * s[j]);
@@ -61,14 +77,23 @@ void exponentials(const float* s, int64_t cols, float factor, const SoftmaxRows&
     for (int64_t j = 0; j < kBandLines; ++j) {
       const float e = j < cols ? std::exp(factor * s[j] - most) : 0.0f;
       sums[j % 16] += e;
-      w[j] = to_bfloat16(e);
+      values[i * kBandLines + j] = e;
     }
   }
+  kRound(values, w);
 }
 
 void scale_rows(const float* factors, BFloat16* w) {
   for (int64_t i = 0; i < kBandLines; ++i) {
     for (int64_t j = 0; j < kBandLines; ++j, ++w) *w = to_bfloat16(factors[i] * to_float(*w));
+  }
+}
+
+void scale_rows8(const float* factors, BFloat16* w) {
+  for (int64_t i = 0; i < kBandLines; ++i) {
+    auto& tile = *reinterpret_cast<Int8TileA*>(w + i / kLines * kTileSize);
+    tile.scales[i % kLines] *= factors[i];
+    tile.sums[i % kLines] *= factors[i];
   }
 }
 
@@ -122,7 +147,12 @@ void transpose(const float* from, int64_t ld, int64_t rows, int64_t cols, float*
 
 }  // namespace
 
-const FusedBF16 kFusedBF16Scalar{gate,       gate_backward, settle,          exponentials,
-                                 scale_rows, soften,        score_gradients, transpose};
+const FusedBF16 kFusedBF16Scalar{
+    gate<round>, gate_backward<round>, settle,   exponentials<round>, scale_rows,
+    soften,      score_gradients,      transpose};
+const FusedBF16 kFusedInt8Scalar{gate<round8>, gate_backward<round8>,
+                                 settle,       exponentials<round8>,
+                                 scale_rows8,  nullptr,
+                                 nullptr,      nullptr};
 
 }  // namespace moxie::kernels

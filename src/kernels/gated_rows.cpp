@@ -1,25 +1,26 @@
 #include "kernels/gated_rows.h"
 
 #include "base/error.h"
-#include "kernels/panels_bf16.h"
+#include "kernels/panels.h"
 
 namespace moxie::kernels {
 
 void multiply_gated(const PackedRows& x, const Factor& gate, const Factor& up, Activation kind,
                     PackedRows* g, PackedRows* u, PackedRows& y) {
-  MOXIE_ASSERT(y.rows() == x.rows());
+  MOXIE_ASSERT(y.rows() == x.rows() && y.kind() == x.kind());
   Panels(x, y.cols(), true, {gate, up}).run([&](int64_t i, int64_t j, const float* sums) {
-    fused_bf16().gate(kind, sums, sums + kBlockNumbers, tiles_at(y, i, j),
-                      g != nullptr ? tiles_at(*g, i, j) : nullptr,
-                      u != nullptr ? tiles_at(*u, i, j) : nullptr);
+    fused(y.kind()).gate(kind, sums, sums + kBlockNumbers, tiles_at(y, i, j),
+                         g != nullptr ? tiles_at(*g, i, j) : nullptr,
+                         u != nullptr ? tiles_at(*u, i, j) : nullptr);
   });
 }
 
 void multiply_gated_backward(const PackedRows& dz, const Factor& down, Activation kind,
                              PackedRows& g, PackedRows& u) {
-  MOXIE_ASSERT(g.rows() == dz.rows() && u.rows() == dz.rows() && g.cols() == u.cols());
+  MOXIE_ASSERT(g.rows() == dz.rows() && u.rows() == dz.rows() && g.cols() == u.cols() &&
+               g.kind() == u.kind());
   Panels(dz, g.cols(), false, {down}).run([&](int64_t i, int64_t j, const float* dy) {
-    fused_bf16().gate_backward(kind, dy, tiles_at(g, i, j), tiles_at(u, i, j));
+    fused(g.kind()).gate_backward(kind, dy, tiles_at(g, i, j), tiles_at(u, i, j));
   });
 }
 

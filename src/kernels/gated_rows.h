@@ -3,7 +3,7 @@
 // the gradients likewise, made 32 x 32 numbers at a time in L1. Of the three matrices none is ever
 // written in f32.
 #include "kernels/packed_rows.h"
-#include "kernels/panels_bf16.h"
+#include "kernels/panels.h"
 #include "kernels/rowwise.h"
 
 namespace moxie::kernels {

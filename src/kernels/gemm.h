@@ -24,7 +24,7 @@ inline constexpr int64_t kFewRows = 4;
 // Sums within a block are exact in 32 bits, blocks are added in f32: the bits are the same on every
 // instruction set. An element is off by at most 1 / 4094 of the largest of its block, where bf16 is
 // off by up to 1 / 512 of itself. *_nt products of few rows, which are dot products, stay in f32.
-// kBF16 rounds both factors to bf16 (micro_bf16.h); sums are f32, in blocks along k.
+// kBF16 rounds both factors to bf16 (micro_tiles.h); sums are f32, in blocks along k.
 enum class Arithmetic { kF32, kInt16, kBF16 };
 bool int16_is_faster();  // on this CPU, than f32
 
@@ -52,6 +52,8 @@ void gemm_nt(int64_t m, int64_t n, int64_t k, const double* a, const double* b, 
 void gemm_tn(int64_t m, int64_t n, int64_t k, const double* a, const double* b, double* c,
              bool accumulate = false, double alpha = 1, Arithmetic = Arithmetic::kF32);
 
+struct Int8TileB;  // micro_tiles.h
+
 // A matrix known by its rows: decode writes the values of columns [begin, end) of a row, where
 // begin and end are multiples of `granule` (the number of columns is one too). Called from any
 // thread.
@@ -66,6 +68,10 @@ struct RowDecoder {
   // decode, rounded to bf16; may be null. Products in bf16 take it where they can.
   void (*decode_bf16)(const void* context, int64_t row, int64_t begin, int64_t end,
                       BFloat16* out) = nullptr;
+  // The codes of `lines` <= 16 rows as they stand, in tiles of 32 columns two apart; may be null.
+  // Products of tiles of 8-bit integers take it where sums run along the columns.
+  void (*pack_int8)(const void* context, int64_t row, int64_t lines, int64_t begin, int64_t end,
+                    Int8TileB* tiles) = nullptr;
 };
 
 // c[m, n] = a[m, k] w^T, w[n, k]

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "kernels/gemm.h"
+#include "kernels/micro_tiles.h"
 
 namespace moxie::kernels {
 
@@ -62,16 +63,16 @@ inline int64_t pack_cost(const Problem& t) {
 void deal_rectangles(const Problem& t, int64_t row_unit, int64_t col_unit, int64_t pack_cost,
                      const std::function<void(int64_t, int64_t, int64_t, int64_t)>& rectangle);
 
-// Columns [j0, j1) of B at [k0, k1), rounded to bf16, as bands (micro_bf16.h) `size` numbers apart.
-// Nothing of the band is written beyond the tiles that k1 - k0 numbers take.
-void pack_bf16(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, int64_t size,
-               BFloat16* bands);
+// Columns [j0, j1) of B at [k0, k1) as bands of tiles `size` numbers apart. Nothing of the band is
+// written beyond the tiles that k1 - k0 numbers take.
+void pack_tiles(const Source& b, Tiles kind, int64_t k0, int64_t k1, int64_t j0, int64_t j1,
+                int64_t size, BFloat16* bands);
 // The same of what meets the spare numbers of packed rows beside a b of n columns: thin, given as b
 // is, or null.
-void pack_thin(const Source& b, const float* thin, int64_t spare, int64_t n, int64_t j0, int64_t j1,
-               int64_t size, BFloat16* bands);
+void pack_thin(const Source& b, const float* thin, Tiles kind, int64_t spare, int64_t n, int64_t j0,
+               int64_t j1, int64_t size, BFloat16* bands);
 
-// C of a product in 16-bit integers: gemm16.cpp; of one in bf16: gemm_bf16.cpp.
+// C of a product in 16-bit integers: gemm16.cpp; of one in bf16: gemm_tiles.cpp.
 void multiply16(const Problem& t);
 void multiply_bf16(const Problem& t);
 

@@ -1,5 +1,5 @@
 
-#include "kernels/micro_bf16_impl.h"
+#include "kernels/micro_tiles_avx512.h"
 
 namespace moxie::kernels {
 namespace {
@@ -7,7 +7,7 @@ namespace {
 // c of 32 x 32 in four tiles: a and b pass through two each. The caller goes on with the same a, so
 // that b, which is read once, had better not push it out of L1.
 template <int kA, int kB>
-void sum_tiles(const BlockBF16& t) {
+void sum_tiles(const TileBlock& t) {
   const BFloat16* a = t.a;
   const BFloat16* b = t.b;
   // Rows of c stand too far apart for the CPU to foresee: the columns that come next are asked for.
@@ -42,7 +42,7 @@ void sum_tiles(const BlockBF16& t) {
 // Where it is not scaled a sum goes on from c, so that an element's bits do not depend on how many
 // rows and columns come along: those of a block that is not whole go through memory of their own.
 template <int kA, int kB>
-void multiply_tiles(const BlockBF16& t) {
+void multiply_tiles(const TileBlock& t) {
   const bool continues = t.accumulate && t.alpha == 1;
   const bool is_whole = t.rows == 16 * kA && t.cols == 16 * kB && t.alpha == 1;
   alignas(64) float sums[32 * 32];
@@ -69,7 +69,7 @@ void multiply_tiles(const BlockBF16& t) {
   if (!is_whole) store_sums(t, sums, t.rows, t.c, t.accumulate && !continues);
 }
 
-void multiply(const BlockBF16& t) {
+void multiply(const TileBlock& t) {
   if (t.rows > 16) {
     t.cols > 16 ? multiply_tiles<2, 2>(t) : multiply_tiles<2, 1>(t);
   } else {
@@ -98,7 +98,7 @@ void leave() {
 
 }  // namespace
 
-const MicroBF16 kMicroBF16Amx{multiply,         along<float>, across<float>, along<BFloat16>,
-                              across<BFloat16>, turn,         enter,         leave};
+const MicroTiles kMicroBF16Amx{multiply,         along<float>, across<float>, along<BFloat16>,
+                               across<BFloat16>, turn,         enter,         leave};
 
 }  // namespace moxie::kernels

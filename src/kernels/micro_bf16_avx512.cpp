@@ -1,11 +1,11 @@
-#include "kernels/micro_bf16_impl.h"
+#include "kernels/micro_tiles_avx512.h"
 
 namespace moxie::kernels {
 namespace {
 
 // Rows [from, from + 8) of a block, of 16 or 32 columns.
 template <int kB>
-void multiply_rows(const BlockBF16& t, int from) {
+void multiply_rows(const TileBlock& t, int from) {
   const auto* a =
       reinterpret_cast<const char*>(t.a + from / 16 * kTileSize + from % 16 * kTileDepth);
   const BFloat16* from_b = t.b;
@@ -32,14 +32,10 @@ void multiply_rows(const BlockBF16& t, int from) {
     a += 2 * 1024 - 64;
     from_b += kTileSize;
   }
-  alignas(64) float out[8 * 32];
-  for (int i = 0; i < 8; ++i) {
-    for (int j = 0; j < kB; ++j) _mm512_store_ps(out + 32 * i + 16 * j, sums[i][j]);
-  }
-  store_sums(t, out, std::min(8, t.rows - from), t.c + from * t.ldc, t.accumulate);
+  put_sums(t, from, sums);
 }
 
-void multiply(const BlockBF16& t) {
+void multiply(const TileBlock& t) {
   for (int i = 0; i < t.rows; i += 8) {
     t.cols > 16 ? multiply_rows<2>(t, i) : multiply_rows<1>(t, i);
   }
@@ -49,7 +45,7 @@ void nothing() {}
 
 }  // namespace
 
-const MicroBF16 kMicroBF16Avx512{multiply,         along<float>, across<float>, along<BFloat16>,
-                                 across<BFloat16>, turn,         nothing,       nothing};
+const MicroTiles kMicroBF16Avx512{multiply,         along<float>, across<float>, along<BFloat16>,
+                                  across<BFloat16>, turn,         nothing,       nothing};
 
 }  // namespace moxie::kernels

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "kernels/micro_bf16.h"
+#include "kernels/micro_tiles.h"
 
 namespace moxie::kernels {
 namespace {
@@ -13,7 +13,7 @@ int64_t place(Side side, int64_t line, int64_t p) {
   return tile + (side == Side::kA ? i * kTileDepth + at : (at / 2 * kLines + i) * 2 + at % 2);
 }
 
-void multiply(const BlockBF16& t) {
+void multiply(const TileBlock& t) {
   for (int64_t i = 0; i < t.rows; ++i) {
     for (int64_t j = 0; j < t.cols; ++j) {
       float sum = 0;
@@ -65,7 +65,7 @@ void nothing() {}
 
 }  // namespace
 
-const MicroBF16 kMicroBF16Scalar{multiply,         along<float>, across<float>, along<BFloat16>,
-                                 across<BFloat16>, turn,         nothing,       nothing};
+const MicroTiles kMicroBF16Scalar{multiply,         along<float>, across<float>, along<BFloat16>,
+                                  across<BFloat16>, turn,         nothing,       nothing};
 
 }  // namespace moxie::kernels

@@ -1,29 +1,34 @@
 #pragma once
-// Rows of numbers rounded to bf16 and packed as the left matrix of products in bf16, once for
-// several products with them: those of projections that read the same activations, of the LoRAs
-// beside these, and of the gradients. Sums are f32; alpha and accumulate as in gemm.h, and so is
-// what the bits depend on.
+// Rows of numbers rounded to bf16 or 8-bit integers (micro_tiles.h) and packed as the left matrix
+// of products in the same, once for several products with them: those of projections that read the
+// same activations, of the LoRAs beside these, and of the gradients. Sums are f32; alpha and
+// accumulate as in gemm.h, and so is what the bits depend on.
 #include <cstdint>
 
 #include "kernels/gemm.h"
-#include "kernels/micro_bf16.h"
+#include "kernels/micro_tiles.h"
 #include "tensor/tensor.h"
 
 namespace moxie::kernels {
 
-inline constexpr int64_t kManyBands = 8;  // from which threads share rows, not columns: 256
+// From how many bands threads share rows, not columns: 256 rows, or 768 where a thread reads what
+// another has packed more slowly than it multiplies with it.
+constexpr int64_t many_bands(Tiles kind) {
+  return kind == Tiles::kInt8 ? 24 : 8;
+}
 
 class PackedRows {
  public:
   PackedRows() = default;
   // With room beside each row for `spare` numbers, which a second, thin product adds: see below.
-  PackedRows(int64_t rows, int64_t cols, int64_t spare = 0);
+  PackedRows(int64_t rows, int64_t cols, int64_t spare = 0, Tiles kind = Tiles::kBF16);
 
   // Number p of row i stands at src[i * row + p * step]; one of both is 1.
   void pack(const float* src, int64_t row, int64_t step);
   // The spare numbers: factor h[rows, spare].
   void set_spare(const float* h, float factor);
 
+  Tiles kind() const { return kind_; }
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
   int64_t spare() const { return spare_; }
@@ -35,6 +40,7 @@ class PackedRows {
 
  private:
   int64_t rows_ = 0, cols_ = 0, spare_ = 0;
+  Tiles kind_ = Tiles::kBF16;
   Tensor memory_;
 };
 
@@ -46,7 +52,7 @@ void multiply_nt(const PackedRows& a, int64_t n, const float* b, float* c);  // 
 void multiply_nn(const PackedRows& a, int64_t n, const RowDecoder& w, const float* thin, float* c,
                  bool accumulate);
 void multiply_nn(const PackedRows& a, int64_t n, const float* b, float alpha, float* c);
-// c[r, n] = alpha a[m, r]^T b, b [m, n]
+// c[r, n] = alpha a[m, r]^T b, b [m, n]; in bf16, whatever b holds
 void multiply_tn(int64_t r, const float* a, const PackedRows& b, float alpha, float* c);
 
 }  // namespace moxie::kernels

@@ -61,7 +61,8 @@ void finish(const State& state, int64_t i, const int64_t* labels, int64_t count,
       factors[r] = static_cast<float>(inverse[r]) * behind;
     }
     BFloat16* block = tiles_at(gradient, i, j);
-    fused_bf16().scale_rows(factors, block);
+    fused(gradient.kind()).scale_rows(factors, block);
+    if (gradient.kind() == Tiles::kInt8) continue;
     for_labels(labels, count, j, [&](int64_t r, int64_t column) {
       BFloat16& value = block[r * kBandLines + column];
       value = to_bfloat16(to_float(value) - factor);
@@ -73,14 +74,15 @@ void finish(const State& state, int64_t i, const int64_t* labels, int64_t count,
 
 void multiply_cross_entropy(const PackedRows& a, const Factor& head, int64_t vocab, float factor,
                             const int64_t* labels, double* losses, PackedRows* gradient) {
-  MOXIE_ASSERT(gradient == nullptr || (gradient->rows() == a.rows() && gradient->cols() == vocab));
+  MOXIE_ASSERT(gradient == nullptr || (gradient->rows() == a.rows() && gradient->cols() == vocab &&
+                                       gradient->kind() == a.kind()));
   const State state(a.bands(), ceil_div(vocab, kBandLines));
   const auto count_of = [&](int64_t i) { return std::min(kBandLines, a.rows() - i * kBandLines); };
   Panels(a, vocab, true, {head}).run_by_rows([&](int64_t i, int64_t j, const float* sums) {
     alignas(64) BFloat16 nowhere[kTilePair];
-    fused_bf16().exponentials(sums, std::min(kBandLines, vocab - j * kBandLines), factor,
-                              state.band(i), state.relative_of(i, j),
-                              gradient != nullptr ? tiles_at(*gradient, i, j) : nowhere);
+    fused(a.kind()).exponentials(sums, std::min(kBandLines, vocab - j * kBandLines), factor,
+                                 state.band(i), state.relative_of(i, j),
+                                 gradient != nullptr ? tiles_at(*gradient, i, j) : nowhere);
     for_labels(labels + i * kBandLines, count_of(i), j, [&](int64_t r, int64_t column) {
       state.chosen.data<float>()[i * kBandLines + r] = factor * sums[r * kBandLines + column];
     });

@@ -73,8 +73,9 @@ Tensor Linear::adapted(const Tensor& x, std::shared_ptr<kernels::PackedRows>& pa
   if (x.dtype() != DType::kF32 || site.taps.empty()) return {};
   const auto own = part(x.rows(), context);
   if (!own) return {};
-  if (packed == nullptr || packed->spare() != own->a.rows()) {
-    packed = std::make_shared<kernels::PackedRows>(x.rows(), x.cols(), own->a.rows());
+  const kernels::Tiles tiles = own->weight.tiles(x.rows());
+  if (packed == nullptr || packed->spare() != own->a.rows() || packed->kind() != tiles) {
+    packed = std::make_shared<kernels::PackedRows>(x.rows(), x.cols(), own->a.rows(), tiles);
     packed->pack(x.data<float>(), x.cols(), 1);
   }
   Tensor y = ops::adapted_linear(x, packed, own->weight, own->a, own->b, own->scaling);

@@ -29,7 +29,8 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   Tensor h;
   if (packed != nullptr) {
     MOXIE_ASSERT(packed->rows() == x.rows() && packed->cols() == x.cols() &&
-                 packed->spare() == a.rows() && weight.runs_packed(x.rows()));
+                 packed->spare() == a.rows() && weight.runs_packed(x.rows()) &&
+                 packed->kind() == weight.tiles(x.rows()));
     h = packed_inner(*packed, a);
     packed->set_spare(h.data<float>(), static_cast<float>(scaling));
     weight.matmul(*packed, z.data<float>(), b.data<float>());
@@ -51,7 +52,7 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   Tensor dx;
   Tensor da;
   Tensor db;
-  PackedRows rows(dz.rows(), dz.cols(), a.rows());
+  PackedRows rows(dz.rows(), dz.cols(), a.rows(), attributes.packed->kind());
   rows.pack(dz.data<float>(), dz.cols(), 1);
   if (call.wanted[2]) db = packed_gradient_b(rows, h, scaling);
   if (!call.wanted[0] && !call.wanted[1]) return {dx, da, db};

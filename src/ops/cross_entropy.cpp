@@ -98,21 +98,36 @@ void visit_blocks(const Tensor& hidden, const Attributes& attributes,
   }
 }
 
-// Logits in bf16, packed (kernels/softmax_rows.h).
+// Adds to the gradients in a block what logits at its labels give them.
+void add_at_labels(const quant::Weight& head, const Block& block, const float* at_labels) {
+  const int64_t d = head.cols();
+  parallel_for(block.n, 16, [&](int64_t begin, int64_t end) {
+    std::vector<float> row(static_cast<size_t>(d));
+    for (int64_t i = begin; i < end; ++i) {
+      head.decode_row(block.labels[i], row.data());
+      kernels::row_kernels<float>().add_scaled(row.data(), at_labels[i], block.rows + i * d, d);
+    }
+  });
+}
+
+// Logits packed as tiles (kernels/softmax_rows.h).
 void visit_packed(const quant::Weight& head, float scale, bool wants_h, const Block& block) {
-  kernels::PackedRows packed(block.n, head.cols());
+  const kernels::Tiles tiles = head.tiles(block.n);
+  kernels::PackedRows packed(block.n, head.cols(), 0, tiles);
   packed.pack(block.rows, head.cols(), 1);
   kernels::PackedRows gradient;
-  if (wants_h) gradient = kernels::PackedRows(block.n, head.rows());
+  if (wants_h) gradient = kernels::PackedRows(block.n, head.rows(), 0, tiles);
   kernels::multiply_cross_entropy(packed, {head.decoder(block.n), nullptr}, head.rows(), scale,
                                   block.labels, block.losses, wants_h ? &gradient : nullptr);
-  if (wants_h) head.matmul_transposed(gradient, block.rows);
+  if (!wants_h) return;
+  head.matmul_transposed(gradient, block.rows);
+  if (tiles == kernels::Tiles::kInt8)
+    add_at_labels(head, block, std::vector<float>(static_cast<size_t>(block.n), -scale).data());
 }
 
 // Logits as codes of integers (kernels/softmax_codes.h), in `gradient` where it is wanted.
 void visit_rounded(const quant::Weight& head, float scale, kernels::RoundedRows* gradient,
                    const Block& block) {
-  const int64_t d = head.cols();
   const quant::ProductInParts logits(head, block.rows, block.n);
   std::vector<float> at_labels(static_cast<size_t>(block.n));
   kernels::round_cross_entropy(
@@ -120,14 +135,7 @@ void visit_rounded(const quant::Weight& head, float scale, kernels::RoundedRows*
       block.losses, gradient, at_labels.data());
   if (gradient == nullptr) return;
   head.matmul_transposed(*gradient, block.rows);
-  parallel_for(block.n, 16, [&](int64_t begin, int64_t end) {
-    std::vector<float> row(static_cast<size_t>(d));
-    for (int64_t i = begin; i < end; ++i) {
-      head.decode_row(block.labels[i], row.data());
-      kernels::row_kernels<float>().add_scaled(row.data(), at_labels[static_cast<size_t>(i)],
-                                               block.rows + i * d, d);
-    }
-  });
+  add_at_labels(head, block, at_labels.data());
 }
 
 // The pass in blocks of 16-bit logits, if that can be.

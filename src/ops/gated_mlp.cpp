@@ -53,8 +53,10 @@ MlpParts with_inputs(MlpParts parts, std::span<const Tensor> in) {
 
 bool runs_packed(const MlpParts& parts, const Tensor& x) {
   const int64_t n = x.rows();
-  return x.dtype() == DType::kF32 && parts.gate.weight.runs_packed(n) &&
-         parts.up.weight.runs_packed(n) && parts.down.weight.runs_packed(n);
+  const auto fits = [&](const MlpPart& part) {
+    return part.weight.runs_packed(n) && part.weight.tiles(n) == parts.gate.weight.tiles(n);
+  };
+  return x.dtype() == DType::kF32 && fits(parts.gate) && fits(parts.up) && fits(parts.down);
 }
 
 Tensor step_by_step(const Tensor& x, const MlpParts& parts, Activation activation) {
@@ -108,16 +110,17 @@ Tensor forward_packed(Call& call, const Tensor& input, const MlpParts& parts) {
   const int64_t width = gate.weight.rows();
   const bool keeps = call.any_wanted();
   Kept kept;
-  kept.x = PackedRows(n, input.cols(), r);
-  kept.y = PackedRows(n, width, rank_of(down));
+  const kernels::Tiles tiles = gate.weight.tiles(n);
+  kept.x = PackedRows(n, input.cols(), r, tiles);
+  kept.y = PackedRows(n, width, rank_of(down), tiles);
   kept.x.pack(input.data<float>(), input.cols(), 1);
   if (r > 0) {
     kept.h = packed_inner(kept.x, stacked(gate.a, up.a));
     kept.x.set_spare(kept.h.data<float>(), 1);
   }
   if (keeps) {
-    kept.gate = PackedRows(n, width, r_gate);
-    kept.up = PackedRows(n, width, r - r_gate);
+    kept.gate = PackedRows(n, width, r_gate, tiles);
+    kept.up = PackedRows(n, width, r - r_gate, tiles);
   }
   const Tensor thin_gate = thin_of(gate, 0, r);
   const Tensor thin_up = thin_of(up, r_gate, r);
@@ -173,7 +176,7 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   const int64_t n = dz.rows();
   Tensor da_down;
   Tensor db_down;
-  PackedRows rows(n, dz.cols(), rank_of(down));
+  PackedRows rows(n, dz.cols(), rank_of(down), down.weight.tiles(n));
   rows.pack(dz.data<float>(), dz.cols(), 1);
   if (down.is_adapted()) {
     db_down = packed_gradient_b(rows, kept.h_down, down.scaling);

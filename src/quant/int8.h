@@ -15,6 +15,8 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/micro_tiles.h"
+
 namespace moxie::quant {
 
 inline constexpr int64_t kInt8Group = 32;
@@ -54,11 +56,17 @@ struct Int8Product {
   bool accumulate;
 };
 
+// The codes of groups [begin, end) of `lines` <= 16 rows of a weight as tiles, two apart; what
+// stands in the lines beyond is of no meaning.
+using PackTiles = void (*)(const std::byte* rows, int64_t stride, int64_t lines, int64_t begin,
+                           int64_t end, kernels::Int8TileB* tiles);
+
 // A format's products for rows [begin, end) of the weight with all rows of x, on one thread.
 struct Int8Kernels {
   void (*dots)(const Int8Product& product, int64_t begin, int64_t end);    // for a few rows of x
   void (*panels)(const Int8Product& product, int64_t begin, int64_t end);  // for many
   void (*dots_scalar)(const Int8Product& product, int64_t begin, int64_t end);  // the reference
+  PackTiles pack, pack_scalar;  // null where less than a group shares a scale
 
   void multiply(const Int8Product& product, int64_t begin, int64_t end) const {
     constexpr int64_t kMany = 4;  // rows of x from which panels are the faster way

@@ -121,6 +121,46 @@ void panels(const Int8Product& p, int64_t begin, int64_t end) {
 }
 
 template <class F>
-inline constexpr Int8Kernels kInt8KernelsOf{dots<F>, panels<F>, dots_scalar<F>};
+void pack_scalar(const std::byte* rows, int64_t stride, int64_t lines, int64_t begin, int64_t end,
+                 kernels::Int8TileB* tiles) {
+  constexpr int kGroups = F::kBlock / kInt8Group;
+  for (int64_t g = begin; g < end; ++g, tiles += 2) {
+    for (int64_t line = 0; line < kernels::kLines; ++line) {
+      const std::byte* block = rows + (line < lines ? line : 0) * stride + g / kGroups * F::kBytes;
+      const int group = static_cast<int>(g % kGroups);
+      uint8_t codes[kInt8Group];
+      F::codes(block, group, codes);
+      for (int e = 0; e < kInt8Group; ++e)
+        tiles->codes[e / 4][line][e % 4] = static_cast<uint8_t>(codes[e] - F::kOffset + 128);
+      tiles->scales[line] =
+          load_half(block + F::kScaleAt) * static_cast<float>(multiplier_of<F>(block, group, 0));
+      if constexpr (F::kMinima != Minima::kNone) tiles->minima[line] = minimum_of<F>(block, group);
+    }
+    tiles->ends_block = 1;
+    tiles->has_minima = F::kMinima != Minima::kNone ? 1 : 0;
+  }
+}
+
+template <class F>
+void pack(const std::byte* rows, int64_t stride, int64_t lines, int64_t begin, int64_t end,
+          kernels::Int8TileB* tiles) {
+#ifndef MOXIE_SCALAR_ONLY
+  if (active_isa() == Isa::kAvx512 && cpu().avx512_vnni)
+    return avx512_vnni::fill_tiles<F>(rows, stride, lines, begin, end, tiles);
+#endif
+  pack_scalar<F>(rows, stride, lines, begin, end, tiles);
+}
+
+template <class F>
+constexpr Int8Kernels int8_kernels() {
+  Int8Kernels kernels{dots<F>, panels<F>, dots_scalar<F>, nullptr, nullptr};
+  if constexpr (F::kMultipliers != Multipliers::kHalf) {
+    kernels.pack = pack<F>;
+    kernels.pack_scalar = pack_scalar<F>;
+  }
+  return kernels;
+}
+template <class F>
+inline constexpr Int8Kernels kInt8KernelsOf = int8_kernels<F>();
 
 }  // namespace moxie::quant

@@ -42,19 +42,39 @@ void decode_part_bf16(const void* context, int64_t row, int64_t begin, int64_t e
       end - begin);
 }
 
+void pack_part(const void* context, int64_t row, int64_t lines, int64_t begin, int64_t end,
+               kernels::Int8TileB* tiles) {
+  const auto& w = *static_cast<const Weight*>(context);
+  const QuantFormat& format = *w.format().entry;
+  const int64_t stride = row_bytes(format, w.cols());
+  format.int8->pack(w.bytes().data() + row * stride, stride, lines, begin / kInt8Group,
+                    end / kInt8Group, tiles);
+}
+
 void decode_rounded(const void* context, int64_t row, int64_t begin, int64_t end, float* out) {
   decode_part(context, row, begin, end, out);
   round_bf16(out, out, end - begin);
 }
 
+// Of the products that are not made of tiles.
+bool rounds_to_bf16(Compute compute) {
+  return compute == Compute::kBF16 || compute == Compute::kTiles8;
+}
+
 // n rows of x as the product takes them: themselves, or rounded to bf16 in `storage`.
 const float* factor(const Weight& w, const float* x, int64_t n, int64_t cols,
                     std::vector<float>& storage) {
-  if (w.compute_for(n) != Compute::kBF16 || w.runs_packed(n)) return x;
+  if (!rounds_to_bf16(w.compute_for(n)) || w.runs_packed(n)) return x;
   const int64_t count = n * cols;
   storage.resize(static_cast<size_t>(count));
   round_bf16(x, storage.data(), count);
   return storage.data();
+}
+
+kernels::PackedRows packed8(const float* x, int64_t n, int64_t cols) {
+  kernels::PackedRows rows(n, cols, 0, kernels::Tiles::kInt8);
+  rows.pack(x, cols, 1);
+  return rows;
 }
 
 Int8Matrix int8_matrix(const Weight& w, float* y, const LowRankCopy* attached) {
@@ -70,7 +90,7 @@ std::vector<double> decoded_in_double(const Weight& w) {
 }  // namespace
 
 kernels::Arithmetic arithmetic_of(Compute compute) {
-  const bool is_bf16 = compute == Compute::kBF16 || compute == Compute::kMixed;
+  const bool is_bf16 = rounds_to_bf16(compute) || compute == Compute::kMixed;
   if (is_bf16 && bf16_is_native()) return kernels::Arithmetic::kBF16;
   const bool is_int16 =
       compute == Compute::kInt16 || (compute == Compute::kInt8 && kernels::int16_is_faster());
@@ -91,7 +111,8 @@ Compute Weight::compute_for(int64_t n) const {
   if (compute_ != Compute::kMixed) return compute_;
   const bool has_int8 = format_ != nullptr && (*format_)->int8 != nullptr;
   const bool is_few = n <= kMixedRows || kernels::is_batch_invariant();
-  return has_int8 && is_few ? Compute::kInt8 : Compute::kBF16;
+  if (has_int8 && is_few) return Compute::kInt8;
+  return has_int8 && kernels::int8_tiles_are_fastest() ? Compute::kTiles8 : Compute::kBF16;
 }
 
 bool Weight::runs_int8(int64_t n) const {
@@ -143,14 +164,20 @@ void Weight::matmul(const float* x, int64_t n, float* y, bool accumulate) const 
     const Int8Matrix matrix = int8_matrix(*this, y, nullptr);
     return int8_matmul({&matrix, 1}, cols_, x, n, accumulate);
   }
+  if (runs_packed(n) && tiles(n) == kernels::Tiles::kInt8)
+    return matmul(packed8(x, n, cols_), y, nullptr, accumulate);
   std::vector<float> storage;
   x = factor(*this, x, n, cols_, storage);
   kernels::gemm_nt(n, rows_, cols_, x, decoder(n), y, accumulate, arithmetic_of(compute_for(n)));
 }
 
 bool Weight::runs_packed(int64_t n) const {
-  return compute_for(n) == Compute::kBF16 && bf16_is_native() &&
+  return rounds_to_bf16(compute_for(n)) && bf16_is_native() &&
          (n > kernels::kFewRows || kernels::is_batch_invariant());
+}
+
+kernels::Tiles Weight::tiles(int64_t n) const {
+  return compute_for(n) == Compute::kTiles8 ? kernels::Tiles::kInt8 : kernels::Tiles::kBF16;
 }
 
 bool Weight::runs_integers(int64_t n) const {
@@ -171,10 +198,13 @@ void Weight::matmul_transposed(const kernels::PackedRows& dy, float* dx, const f
 // Formats of plain values are named as their type, and can be multiplied with as they stand where
 // they are aligned to it and compute rounds none of them.
 kernels::RowDecoder Weight::decoder(int64_t n) const {
-  const bool is_bf16 = compute_for(n) == Compute::kBF16;
+  const bool is_bf16 = rounds_to_bf16(compute_for(n));
   const bool rounds = is_bf16 && !runs_packed(n);
   kernels::RowDecoder rows{this, rounds ? decode_rounded : decode_part, format()->block};
   if (format()->decode_bf16 != nullptr && runs_packed(n)) rows.decode_bf16 = decode_part_bf16;
+  // Training takes the tiles of rounded numbers, which are multiplied faster.
+  const bool packs_codes = compute_ == Compute::kMixed && tiles(n) == kernels::Tiles::kInt8;
+  if (packs_codes && format()->int8->pack != nullptr) rows.pack_int8 = pack_part;
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     const bool is_exact = !is_bf16 || dtype == DType::kBF16;
     const auto address = reinterpret_cast<uintptr_t>(bytes().data());
@@ -186,11 +216,14 @@ kernels::RowDecoder Weight::decoder(int64_t n) const {
 }
 
 void Weight::matmul_together(std::span<const Product> products, const float* x, int64_t n) {
-  // Those that run packed share the packing of x.
-  const auto runs_packed = [n](const Product& product) { return product.weight.runs_packed(n); };
+  // Those that run in tiles like the first's share the packing of x.
+  const kernels::Tiles kind = products[0].weight.tiles(n);
+  const auto runs_packed = [n, kind](const Product& product) {
+    return product.weight.runs_packed(n) && product.weight.tiles(n) == kind;
+  };
   std::optional<kernels::PackedRows> packed;
   if (std::count_if(products.begin(), products.end(), runs_packed) > 1) {
-    packed.emplace(n, products[0].weight.cols_);
+    packed.emplace(n, products[0].weight.cols_, 0, kind);
     packed->pack(x, packed->cols(), 1);
   }
   std::vector<Int8Matrix> together;
@@ -228,6 +261,8 @@ void ProductInParts::make(int64_t i0, int64_t i1, int64_t j0, int64_t j1, float*
 }
 
 void Weight::matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate) const {
+  if (runs_packed(n) && tiles(n) == kernels::Tiles::kInt8)
+    return matmul_transposed(packed8(dy, n, rows_), dx, nullptr, accumulate);
   std::vector<float> storage;
   dy = factor(*this, dy, n, rows_, storage);
   kernels::gemm_nn(n, cols_, rows_, dy, decoder(n), dx, accumulate, arithmetic_of(compute_for(n)));

@@ -9,8 +9,10 @@
 // (kernels/gemm.h); "int8" rounds x to 8 bits a group of 32 and multiplies integers (int8.h) where
 // the format has Int8Kernels. matmul_transposed under int8, and formats without such kernels, take
 // int16 where the CPU is faster with it, else f32. Under int16 up to kernels::kFewRows rows are
-// multiplied in f32. "mixed" is int8 for up to kMixedRows rows (decoding) and bf16 for more
-// (prompts), for CPUs whose bf16 tiles outrun their integers; int8 alone while
+// multiplied in f32. "tiles8" rounds both factors to 8 bits in blocks of 32 along the sums
+// (kernels/micro_tiles.h), in either direction, and is bf16 where it is not native or rows are few.
+// "mixed" is int8 for up to kMixedRows rows (decoding) and tiles for more (prompts), of bf16 where
+// there is AMX and of 8 bits elsewhere, for CPUs whose tiles outrun int8; int8 alone while
 // kernels::is_batch_invariant(), and bf16 alone where the format has no Int8Kernels.
 #include <memory>
 #include <span>
@@ -25,7 +27,7 @@
 
 namespace moxie::quant {
 
-enum class Compute { kF32, kBF16, kInt8, kInt16, kMixed };
+enum class Compute { kF32, kBF16, kInt8, kInt16, kTiles8, kMixed };
 inline constexpr int64_t kMixedRows = 48;
 
 kernels::Arithmetic arithmetic_of(Compute compute);  // of products that int8 does not take
@@ -70,8 +72,9 @@ class Weight {
                          bool accumulate = false) const;  // thin [dy.spare(), cols]
   // Its rows for products of n packed rows that are part of something larger, while it lives.
   kernels::RowDecoder decoder(int64_t n) const;
-  bool runs_packed(int64_t n) const;    // products with n rows are made in bf16, and natively
-  bool runs_integers(int64_t n) const;  // matmul in 8 or 16 bits, matmul_transposed in 16
+  bool runs_packed(int64_t n) const;      // products with n rows are made of tiles, and natively
+  kernels::Tiles tiles(int64_t n) const;  // of these
+  bool runs_integers(int64_t n) const;    // matmul in 8 or 16 bits, matmul_transposed in 16
   // dx[n, cols] = dy[n, rows] W; adds when `accumulate`.
   void matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate = false) const;
   void matmul_transposed(const kernels::RoundedRows& dy, float* dx) const;  // in 16-bit integers

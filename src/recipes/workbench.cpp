@@ -15,17 +15,27 @@ quant::Compute compute_for(const std::string& dtype) {
   return kernels::int16_is_faster() ? Compute::kInt16 : Compute::kF32;
 }
 
+namespace {
+
+// Of weights whose format has products of 8-bit integers.
+quant::Compute integers_for(const std::string& dtype, Purpose purpose) {
+  using quant::Compute;
+  const bool is_auto = dtype == "auto";
+  if (purpose == Purpose::kTraining) {
+    if (kernels::int8_tiles_are_fastest()) return Compute::kTiles8;
+    return is_auto && bf16_is_native() ? Compute::kBF16 : Compute::kInt8;
+  }
+  return is_auto && bf16_is_native() ? Compute::kMixed : Compute::kInt8;
+}
+
+}  // namespace
+
 void set_compute(nn::Decoder& decoder, const std::string& dtype, Purpose purpose) {
   const quant::Compute plain = compute_for(dtype);
-  const bool is_auto_int8 =
-      dtype == "auto" && (purpose == Purpose::kInference || !bf16_is_native());
-  const bool uses_int8 = dtype == "int8" || is_auto_int8;
-  const bool mixes = is_auto_int8 && amx_is_active();
+  const bool uses_int8 = dtype == "int8" || dtype == "auto";
   for (nn::Matrix* matrix : decoder.matrices()) {
     const bool has_int8 = matrix->is_frozen() && matrix->frozen().format()->int8 != nullptr;
-    matrix->set_compute(!uses_int8 || !has_int8 ? plain
-                        : mixes                 ? quant::Compute::kMixed
-                                                : quant::Compute::kInt8);
+    matrix->set_compute(uses_int8 && has_int8 ? integers_for(dtype, purpose) : plain);
   }
 }
 

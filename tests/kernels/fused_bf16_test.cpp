@@ -14,19 +14,19 @@
 namespace moxie::kernels {
 namespace {
 
-struct alignas(64) Tiles {  // aligned as tiles are
+struct alignas(64) TilesOfABlock {  // aligned as tiles are
   BFloat16 numbers[4 * kTilePair] = {};
 };
 
-void expect_near(const Tiles& got, const Tiles& want, const char* what) {
+void expect_near(const TilesOfABlock& got, const TilesOfABlock& want, const char* what) {
   for (size_t i = 0; i < std::size(want.numbers); ++i) {
     const float w = to_float(want.numbers[i]);
     ASSERT_NEAR(to_float(got.numbers[i]), w, std::fabs(w) / 120 + 1e-30) << what << ' ' << i;
   }
 }
 
-Tiles rounded(const std::vector<float>& numbers) {
-  Tiles tiles;
+TilesOfABlock rounded(const std::vector<float>& numbers) {
+  TilesOfABlock tiles;
   for (size_t i = 0; i < numbers.size(); ++i) tiles.numbers[i] = to_bfloat16(numbers[i]);
   return tiles;
 }
@@ -46,7 +46,7 @@ TEST_F(FusedBF16Test, Gates) {
   g[0] = 500;
   g[1] = -500;
   for (const auto kind : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
-    Tiles y[2], kept_g[2], kept_u[2];
+    TilesOfABlock y[2], kept_g[2], kept_u[2];
     int place = 0;
     for (const FusedBF16* table : {&fast, &plain}) {
       table->gate(kind, g.data(), u.data(), y[place].numbers, kept_g[place].numbers,
@@ -57,7 +57,7 @@ TEST_F(FusedBF16Test, Gates) {
     expect_near(y[0], y[1], "gate");
     expect_near(kept_g[0], kept_g[1], "g");
     expect_near(kept_u[0], kept_u[1], "u");
-    Tiles dg[2] = {rounded(g), rounded(g)}, du[2] = {rounded(u), rounded(u)};
+    TilesOfABlock dg[2] = {rounded(g), rounded(g)}, du[2] = {rounded(u), rounded(u)};
     fast.gate_backward(kind, dy.data(), dg[0].numbers, du[0].numbers);
     plain.gate_backward(kind, dy.data(), dg[1].numbers, du[1].numbers);
     for (int64_t i = 0; i < kBlockNumbers; ++i) {  // a slope is a difference: exact to 1e-5 of dy u
@@ -72,7 +72,7 @@ TEST_F(FusedBF16Test, Gates) {
 TEST_F(FusedBF16Test, NotANumberStaysOne) {
   std::vector<float> g(kBlockNumbers, 1.0f);
   g[5] = std::numeric_limits<float>::quiet_NaN();
-  Tiles y;
+  TilesOfABlock y;
   fast.gate(Activation::kSilu, g.data(), g.data(), y.numbers, nullptr, nullptr);
   EXPECT_TRUE(std::isnan(to_float(y.numbers[5])));
   EXPECT_FALSE(std::isnan(to_float(y.numbers[6])));
@@ -86,7 +86,7 @@ TEST_F(FusedBF16Test, ExponentialsAreThoseOfTheSoftmax) {
   const auto first = normals(kBlockNumbers, 4, 3), second = normals(kBlockNumbers, 5, 40);
   for (const int64_t cols : {32, 17, 16, 3}) {
     double sums[2][kBandLines] = {};
-    Tiles w[2];
+    TilesOfABlock w[2];
     int place = 0;
     for (const FusedBF16* table : {&fast, &plain}) {
       std::vector<float> most(kBandLines, -INFINITY), total(kBandLines * 16), relative(kBandLines);
@@ -121,7 +121,7 @@ TEST_F(FusedBF16Test, Softens) {
   std::fill_n(scores.begin() + 256, 128, -INFINITY);  // and one that sees none
   const auto before = normals(kBandLines, 7);
   for (const int64_t rows : {32, 5}) {
-    Tiles w[2];
+    TilesOfABlock w[2];
     std::vector<float> most[2] = {before, before}, total[2], shrink[2];
     int place = 0;
     for (const FusedBF16* table : {&fast, &plain}) {
@@ -150,7 +150,7 @@ TEST_F(FusedBF16Test, ScoreGradients) {
       begin[r] = 5 + r % 3 * 20;
       end[r] = r == 4 ? begin[r] : 133 - 5 * (r % 7);
     }
-    Tiles ds[2], p_down[2], ds_down[2];
+    TilesOfABlock ds[2], p_down[2], ds_down[2];
     int place = 0;
     for (const FusedBF16* table : {&fast, &plain}) {
       table->score_gradients(

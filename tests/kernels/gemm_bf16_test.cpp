@@ -8,7 +8,7 @@
 #include "base/cpu.h"
 #include "base/threads.h"
 #include "kernels/gemm.h"
-#include "kernels/micro_bf16.h"
+#include "kernels/micro_tiles.h"
 #include "kernels/products.h"
 #include "normals.h"
 
@@ -126,8 +126,8 @@ TEST(GemmBF16Decoded, EqualsTheDenseProduct) {
 }
 
 // Tables of what this CPU has beside the reference.
-std::vector<const MicroBF16*> tables() {
-  std::vector<const MicroBF16*> list{&kMicroBF16Scalar};
+std::vector<const MicroTiles*> tables() {
+  std::vector<const MicroTiles*> list{&kMicroBF16Scalar};
 #ifndef MOXIE_SCALAR_ONLY
   if (bf16_is_native()) list.push_back(&kMicroBF16Avx512);
   if (amx_is_active()) list.push_back(&kMicroBF16Amx);
@@ -135,16 +135,16 @@ std::vector<const MicroBF16*> tables() {
   return list;
 }
 
-TEST(MicroBF16, EveryInstructionSetPacksAlike) {
+TEST(MicroTiles, EveryInstructionSetPacksAlike) {
   const auto src = normals(40 * 100, 11);
   std::vector<BFloat16> src16;
   for (const float x : src) src16.push_back(to_bfloat16(x));
-  for (const MicroBF16* table : tables()) {
+  for (const MicroTiles* table : tables()) {
     for (const int64_t lines : {1, 15, 16, 17, 32}) {
       for (const int64_t k : {1, 31, 32, 71}) {
         for (const Side side : {Side::kA, Side::kB}) {
           const auto size = static_cast<size_t>((k + 31) / 32 * 2 * kTileSize);
-          const auto pack = [&](const MicroBF16& with, int way) {
+          const auto pack = [&](const MicroTiles& with, int way) {
             std::vector<BFloat16> band(size);
             if (way == 0) with.along(src.data(), 100, lines, k, side, band.data());
             if (way == 1) with.across(src.data(), 40, lines, k, side, band.data());
@@ -163,18 +163,18 @@ TEST(MicroBF16, EveryInstructionSetPacksAlike) {
   }
 }
 
-TEST(MicroBF16, EveryInstructionSetMultipliesAlike) {
+TEST(MicroTiles, EveryInstructionSetMultipliesAlike) {
   const int64_t k = 96;
   const auto a = normals(32 * k, 12), b = normals(32 * k, 13), start = normals(32 * 40, 14);
   std::vector<BFloat16> pa(static_cast<size_t>(32 * k)), pb(pa);
   kMicroBF16Scalar.along(a.data(), k, 32, k, Side::kA, pa.data());
   kMicroBF16Scalar.along(b.data(), k, 32, k, Side::kB, pb.data());
-  for (const MicroBF16* table : tables()) {
+  for (const MicroTiles* table : tables()) {
     for (const int rows : {1, 8, 16, 17, 31, 32}) {
       for (const int cols : {1, 16, 20, 32}) {
         for (const bool accumulate : {false, true}) {
           auto got = start, want = start;
-          BlockBF16 block{rows, cols, 3, pa.data(), pb.data(), want.data(), 40, 1, accumulate};
+          TileBlock block{rows, cols, 3, pa.data(), pb.data(), want.data(), 40, 1, accumulate};
           kMicroBF16Scalar.multiply(block);
           block.c = got.data();
           table->enter();

@@ -28,10 +28,10 @@ struct Case {
       : rows(count), hidden(normals(count * kWidth, 1)), head(normals(kVocab * kWidth, 2, 0.8)) {
     for (int64_t i = 0; i < rows; ++i) labels.push_back(i * 37 % kVocab);
   }
-  Result run(float factor, bool wants_gradient) const {
+  Result run(float factor, bool wants_gradient, Tiles kind = Tiles::kBF16) const {
     const Rows by_row{&head, kWidth};
     const RowDecoder decoder{&by_row, copy_row<1>, 1};
-    PackedRows packed(rows, kWidth), gradient(rows, kVocab);
+    PackedRows packed(rows, kWidth, 0, kind), gradient(rows, kVocab, 0, kind);
     packed.pack(hidden.data(), kWidth, 1);
     Result result;
     result.losses.resize(size_t(rows));
@@ -79,6 +79,24 @@ TEST(SoftmaxRows, AreTheCrossEntropyAndItsGradient) {
       }
       ASSERT_LT(std::sqrt(difference / size), 5e-3) << "row " << i;
     }
+  }
+}
+
+// Of 8-bit integers the gradient comes without the labels' own.
+TEST(SoftmaxRows, OfIntegersAreNearThoseOfBF16) {
+  const Case c(300);
+  const Result bf16 = c.run(1.5f, true), got = c.run(1.5f, true, Tiles::kInt8);
+  for (int64_t i = 0; i < c.rows; ++i) {
+    ASSERT_NEAR(got.losses[size_t(i)], bf16.losses[size_t(i)], 0.01 * bf16.losses[size_t(i)])
+        << "row " << i;
+    double size = 0, difference = 0;
+    for (int64_t k = 0; k < kWidth; ++k) {
+      const auto at = size_t(i * kWidth + k);
+      const float own = 1.5f * c.head[size_t(c.labels[size_t(i)] * kWidth + k)];
+      difference += std::pow(got.gradient[at] - own - bf16.gradient[at], 2);
+      size += std::pow(bf16.gradient[at], 2);
+    }
+    ASSERT_LT(std::sqrt(difference / size), 0.12) << "row " << i;  // of logits around 8
   }
 }
 

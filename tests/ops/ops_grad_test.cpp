@@ -195,16 +195,17 @@ TEST(Ops, AdaptedLinearPackedIsLinearAndLora) {
   Rng rng(3);
   const auto normal = [&](Shape shape) { return random_normal(rng, shape).to(DType::kF32); };
   auto weight = quant::Weight::from_tensor(normal({70, 64}));
-  weight.set_compute(quant::Compute::kBF16);
   const Tensor x = normal({300, 64}), a = normal({8, 64}), b = normal({70, 8});
   const Tensor direction = normal({300, 70});
-  const auto run = [&](bool is_packed) {
+  const auto run = [&](bool is_packed, quant::Compute compute) {
+    weight.set_compute(compute);
     Tape tape;
     const Tensor inputs[] = {tape.leaf(x), tape.leaf(a), tape.leaf(b)};
     std::shared_ptr<kernels::PackedRows> packed;
     Tensor z;
     if (is_packed) {
-      packed = std::make_shared<kernels::PackedRows>(x.rows(), x.cols(), a.rows());
+      packed = std::make_shared<kernels::PackedRows>(x.rows(), x.cols(), a.rows(),
+                                                     weight.tiles(x.rows()));
       packed->pack(x.data<float>(), x.cols(), 1);
       z = adapted_linear(inputs[0], packed, weight, inputs[1], inputs[2], 0.5);
     } else {
@@ -216,7 +217,9 @@ TEST(Ops, AdaptedLinearPackedIsLinearAndLora) {
     tape.backward(all, direction);
     return std::vector<Tensor>{z, tape.grad(inputs[0]), tape.grad(inputs[1]), tape.grad(inputs[2])};
   };
-  expect_near_in_norm(run(true), run(false), 1e-3);
+  const auto steps = run(false, quant::Compute::kBF16);
+  expect_near_in_norm(run(true, quant::Compute::kBF16), steps, 1e-3);
+  expect_near_in_norm(run(true, quant::Compute::kTiles8), steps, 2e-2);
 }
 
 // Packed, gate, up and activation never exist in f32: what comes out is what the ops give one after
@@ -231,7 +234,6 @@ TEST(Ops, GatedMlpPackedIsItsSteps) {
     for (const int64_t r_up : {-1, 0, 8}) {  // -1: no LoRA at all
       const auto part = [&](int64_t out, int64_t in, int64_t r) {
         MlpPart made{quant::Weight::from_tensor(normal({out, in}, 0.15)), {}, {}};
-        made.weight.set_compute(quant::Compute::kBF16);
         if (r == 0) return made;
         made.a = normal({r, in}, 0.15);
         made.b = normal({out, r}, 0.15);
@@ -242,10 +244,11 @@ TEST(Ops, GatedMlpPackedIsItsSteps) {
       const MlpPart gate = part(90, 64, has_any ? 4 : 0), down = part(64, 90, has_any ? 8 : 0);
       const MlpPart up = part(90, 64, std::max<int64_t>(r_up, 0));
       const Tensor x = normal({n, 64}, 1), direction = normal({n, 64}, 1);
-      const auto run = [&](bool is_packed) {
+      const auto run = [&](bool is_packed, quant::Compute compute) {
         Tape tape;
         std::vector<Tensor> leaves{tape.leaf(x)};
         const auto taped = [&](MlpPart made) {
+          made.weight.set_compute(compute);
           if (!made.is_adapted()) return made;
           made.a = tape.leaf(made.a);
           made.b = tape.leaf(made.b);
@@ -268,12 +271,14 @@ TEST(Ops, GatedMlpPackedIsItsSteps) {
         for (const Tensor& leaf : leaves) results.push_back(tape.grad(leaf));
         return results;
       };
-      expect_near_in_norm(run(true), run(false), 6e-3);
+      const auto steps = run(false, quant::Compute::kBF16);
+      expect_near_in_norm(run(true, quant::Compute::kBF16), steps, 6e-3);
+      expect_near_in_norm(run(true, quant::Compute::kTiles8), steps, 3e-2);
     }
   }
 }
 
-// In bf16 logits stay packed: some rows have no label, and the others are no whole bands.
+// In tiles logits stay packed: some rows have no label, and the others are no whole bands.
 TEST(Ops, CrossEntropyPackedIsThatOfF32) {
   if (!bf16_is_native()) GTEST_SKIP() << "this CPU has no bf16 products";
   Rng rng(5);
@@ -289,7 +294,9 @@ TEST(Ops, CrossEntropyPackedIsThatOfF32) {
     tape.backward(loss);
     return std::vector<Tensor>{loss, tape.grad(leaf)};
   };
-  expect_near_in_norm(run(quant::Compute::kBF16), run(quant::Compute::kF32), 5e-3);
+  const auto exact = run(quant::Compute::kF32);
+  expect_near_in_norm(run(quant::Compute::kBF16), exact, 5e-3);
+  expect_near_in_norm(run(quant::Compute::kTiles8), exact, 3e-2);
 }
 
 // The same of logits as codes of integers: by all rows at once, and row by row where a row must not

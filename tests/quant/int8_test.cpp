@@ -103,6 +103,43 @@ TEST(Int8, KernelsAgreeBitForBitAndWithTheDoubleReference) {
   EXPECT_EQ(seen, kInt8Formats);
 }
 
+// Tiles of codes as they stand: the CPU's own way gives the plain way's bytes, and the numbers are
+// the decoded ones.
+TEST(Int8, TilesHoldTheCodes) {
+  int seen = 0;
+  for (const auto& format : formats()) {
+    if (format->int8 == nullptr || format->int8->pack == nullptr) continue;
+    ++seen;
+    for (const int64_t lines : {16, 5}) {
+      const auto w = random_rows(*format.entry, lines, 11);
+      const int64_t stride = row_bytes(*format.entry, kCols);
+      const int64_t begin = 8, end = kCols / kInt8Group;
+      const auto pack = [&](PackTiles with) {
+        std::vector<kernels::Int8TileB> tiles(size_t(2 * (end - begin)));
+        with(w.data(), stride, lines, begin, end, tiles.data());
+        return tiles;
+      };
+      const auto tiles = pack(format->int8->pack), want = pack(format->int8->pack_scalar);
+      EXPECT_EQ(std::memcmp(tiles.data(), want.data(), tiles.size() * sizeof(tiles[0])), 0)
+          << format.name;
+      std::vector<float> decoded(kCols);
+      for (int64_t line = 0; line < lines; ++line) {
+        format->decode(w.data() + line * stride, decoded.data(), kCols);
+        for (int64_t c = begin * kInt8Group; c < kCols; ++c) {
+          const auto& tile = tiles[size_t(2 * (c / kInt8Group - begin))];
+          const auto at = c % kInt8Group;
+          const float code = static_cast<float>(tile.codes[at / 4][line][at % 4]) - 128;
+          const float minimum = tile.has_minima != 0 ? tile.minima[line] : 0;
+          ASSERT_NEAR(tile.scales[line] * code + minimum, decoded[size_t(c)],
+                      1e-5 * (std::fabs(tile.scales[line] * code) + std::fabs(minimum)))
+              << format.name;
+        }
+      }
+    }
+  }
+  EXPECT_EQ(seen, kInt8Formats - 1);  // q6_k has a scale for each 16
+}
+
 // The smallest and the largest codes meet the largest activations: sums of 16 bits at their limits.
 TEST(Int8, SumsHoldTheirExtremes) {
   constexpr int64_t kX = 4;

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/micro_bf16.h"
+#include "kernels/micro_tiles.h"
 
 namespace moxie::kernels {
 namespace {
@@ -130,12 +130,12 @@ inline void turn(const BFloat16* a, BFloat16* b) {
 }
 
 // Rows of c as they stand in the [32, 32] sums of a block.
-inline void load_sums(const BlockBF16& t, float* sums) {
+inline void load_sums(const TileBlock& t, float* sums) {
   for (int i = 0; i < t.rows; ++i) std::copy_n(t.c + i * t.ldc, t.cols, sums + 32 * i);
 }
 
 // c (+)= alpha sums for the rows and columns that a block has.
-inline void store_sums(const BlockBF16& t, const float* sums, int rows, float* c, bool adds) {
+inline void store_sums(const TileBlock& t, const float* sums, int rows, float* c, bool adds) {
   for (int j = 0; j < t.cols; j += 16) {
     const auto mask = static_cast<__mmask16>(t.cols - j >= 16 ? 0xFFFF : (1 << (t.cols - j)) - 1);
     for (int i = 0; i < rows; ++i) {
@@ -144,6 +144,35 @@ inline void store_sums(const BlockBF16& t, const float* sums, int rows, float* c
       const __m512 sum = _mm512_loadu_ps(sums + 32 * i + j);
       _mm512_mask_storeu_ps(out, mask, _mm512_fmadd_ps(_mm512_set1_ps(t.alpha), sum, before));
     }
+  }
+}
+
+// The same of rows from `from` on whose sums are in registers.
+template <int kR, int kB>
+inline void put_sums(const TileBlock& t, int from, const __m512 (&sums)[kR][kB]) {
+  float* c = t.c + from * t.ldc;
+  if (t.rows - from < kR || t.cols != 16 * kB) {
+    alignas(64) float out[32 * kR];
+    for (int i = 0; i < kR; ++i) {
+      for (int j = 0; j < kB; ++j) _mm512_store_ps(out + 32 * i + 16 * j, sums[i][j]);
+    }
+    return store_sums(t, out, std::min(kR, t.rows - from), c, t.accumulate);
+  }
+  const __m512 alpha = _mm512_set1_ps(t.alpha);
+  const auto put = [&](auto before) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kR; ++i) {
+#pragma GCC unroll 2
+      for (int j = 0; j < kB; ++j) {
+        float* to = c + i * t.ldc + 16 * j;
+        _mm512_storeu_ps(to, _mm512_fmadd_ps(alpha, sums[i][j], before(to)));
+      }
+    }
+  };
+  if (t.accumulate) {
+    put([](const float* to) { return _mm512_loadu_ps(to); });
+  } else {
+    put([](const float*) { return _mm512_setzero_ps(); });
   }
 }
 

@@ -43,7 +43,7 @@ class Panels {
   // sums of one product after the other, on all threads.
   template <class Take>
   void run(const Take& take) const {
-    a_.bands() < kManyBands ? run_by_columns(take) : run_by_rows(take);
+    a_.bands() < many_bands(a_.kind()) ? run_by_columns(take) : run_by_rows(take);
   }
 
   // The same, but a thread takes all columns of a row, in their order.
@@ -71,7 +71,7 @@ class Panels {
   int64_t numbers(int64_t columns) const {
     int64_t all = 0;
     for (int64_t index = 0; index < count(); ++index) all += tiles(index);
-    return all * kTilePair * ceil_div(columns, kBandLines);
+    return all * pair_of_b(a_.kind()) * ceil_div(columns, kBandLines);
   }
 
   // Few rows: each thread packs the columns that it multiplies.
@@ -94,11 +94,11 @@ class Panels {
   void pack(int64_t j, int64_t end, int64_t from, int64_t to, BFloat16* panel) const {
     for (int64_t index = 0; index < count(); ++index) {
       const Source& b = sources_[static_cast<size_t>(index)];
-      const int64_t size = tiles(index) * kTilePair;
+      const int64_t size = tiles(index) * pair_of_b(a_.kind());
       BFloat16* bands = panel + (from - j) / kBandLines * size;
-      pack_bf16(b, 0, a_.cols(), from, to, size, bands);
-      pack_thin(b, factors_[static_cast<size_t>(index)].thin, a_.spare(), n_, from, to, size,
-                bands + a_.tiles() * kTilePair);
+      pack_tiles(b, a_.kind(), 0, a_.cols(), from, to, size, bands);
+      pack_thin(b, factors_[static_cast<size_t>(index)].thin, a_.kind(), a_.spare(), n_, from, to,
+                size, bands + a_.tiles() * pair_of_b(a_.kind()));
       panel += ceil_div(end - j, kBandLines) * size;
     }
   }
@@ -106,11 +106,11 @@ class Panels {
   template <class Take>
   void multiply(int64_t first, int64_t last, int64_t j, int64_t end, const BFloat16* panel,
                 const Take& take) const {
-    const MicroBF16& kernel = micro_bf16();
+    const MicroTiles& kernel = micro_tiles(a_.kind());
     const TileScope scope;
     alignas(64) float sums[2 * kBlockNumbers] = {};
     for (int64_t i = first; i < last; ++i) {
-      BlockBF16 part{.rows = static_cast<int>(std::min(kBandLines, a_.rows() - i * kBandLines)),
+      TileBlock part{.rows = static_cast<int>(std::min(kBandLines, a_.rows() - i * kBandLines)),
                      .cols = 0,
                      .depth = 0,
                      .a = a_.band(i),
@@ -127,15 +127,15 @@ class Panels {
           std::fill_n(sums, 2 * kBlockNumbers, 0.0f);
         for (int64_t index = 0; index < count(); ++index) {
           part.depth = tiles(index);
-          part.b = from + (c - j) / kBandLines * part.depth * kTilePair;
+          part.b = from + (c - j) / kBandLines * part.depth * pair_of_b(a_.kind());
           part.c = sums + index * kBlockNumbers;
           kernel.multiply(part);
-          from += ceil_div(end - j, kBandLines) * part.depth * kTilePair;
+          from += ceil_div(end - j, kBandLines) * part.depth * pair_of_b(a_.kind());
         }
         take(i, c / kBandLines, sums);
       }
     }
-    fused_bf16().settle();
+    fused(a_.kind()).settle();
   }
 
   const PackedRows& a_;

@@ -4,15 +4,15 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "kernels/gemm_parts.h"
-#include "kernels/micro_bf16.h"
+#include "kernels/micro_tiles.h"
 #include "kernels/packed_rows.h"
 #include "kernels/scratch.h"
 
-// Products of bf16 numbers in the blocking of gemm.cpp: all threads round and pack A first, then
+// Products of tiles in the blocking of gemm.cpp: all threads round and pack A first, then
 // each rounds and packs the columns of B that it multiplies.
 namespace moxie::kernels {
 
-const MicroBF16& micro_bf16() {
+const MicroTiles& micro_bf16() {
 #ifndef MOXIE_SCALAR_ONLY
   if (amx_is_active()) return kMicroBF16Amx;
   if (bf16_is_native()) return kMicroBF16Avx512;
@@ -38,6 +38,7 @@ struct PackedProblem {
   int64_t depth;                // of a block, a multiple of 32
   const float* thin = nullptr;  // B for A's spare numbers, given as B is
 
+  int64_t pair() const { return pair_of_b(a.kind()); }
   int64_t blocks() const { return ceil_div(a.cols(), depth); }
   bool is_last(int64_t block) const { return (block + 1) * depth >= a.cols(); }
   // Tiles of a block, of which the last has the spare ones as well.
@@ -52,19 +53,19 @@ void pack_block(const PackedProblem& p, int64_t block, int64_t j0, int64_t j1, B
   const Source& b = p.t.b;
   const int64_t begin = block * p.depth;
   const int64_t end = std::min(p.a.cols(), begin + p.depth);
-  const int64_t size = p.tiles(block) * kTilePair;
-  pack_bf16(b, p.k0 + begin, p.k0 + end, j0, j1, size, panel);
+  const int64_t size = p.tiles(block) * p.pair();
+  pack_tiles(b, p.a.kind(), p.k0 + begin, p.k0 + end, j0, j1, size, panel);
   if (!p.is_last(block)) return;
-  pack_thin(b, p.thin, p.a.spare(), p.t.n, j0, j1, size,
-            panel + ceil_div(end - begin, kTileDepth) * kTilePair);
+  pack_thin(b, p.thin, p.a.kind(), p.a.spare(), p.t.n, j0, j1, size,
+            panel + ceil_div(end - begin, kTileDepth) * p.pair());
 }
 
 // Rows [i0, i1) of C with a panel of columns [j0, j1) of B in one block of k.
 void strips(const PackedProblem& p, int64_t block, int64_t i0, int64_t i1, int64_t j0, int64_t j1,
             const BFloat16* panel) {
   const Problem& t = p.t;
-  const MicroBF16& kernel = micro_bf16();
-  BlockBF16 part{.rows = 0,
+  const MicroTiles& kernel = micro_tiles(p.a.kind());
+  TileBlock part{.rows = 0,
                  .cols = 0,
                  .depth = p.tiles(block),
                  .a = nullptr,
@@ -78,7 +79,7 @@ void strips(const PackedProblem& p, int64_t block, int64_t i0, int64_t i1, int64
     part.rows = static_cast<int>(std::min(kBandLines, i1 - i));
     part.a = p.a.band(i / kBandLines) + block * (p.depth / kTileDepth) * kTilePair;
     part.b = panel;
-    for (int64_t c = j0; c < j1; c += kBandLines, part.b += part.depth * kTilePair) {
+    for (int64_t c = j0; c < j1; c += kBandLines, part.b += part.depth * p.pair()) {
       part.cols = static_cast<int>(std::min(kBandLines, j1 - c));
       part.c = t.c + i * t.n + c;
       kernel.multiply(part);
@@ -93,7 +94,7 @@ int64_t panel_columns(const PackedProblem& p) {
 
 int64_t panel_numbers(const PackedProblem& p, int64_t columns) {
   const int64_t most_tiles = std::max(p.tiles(0), p.tiles(p.blocks() - 1));
-  return ceil_div(columns, kBandLines) * most_tiles * kTilePair;
+  return ceil_div(columns, kBandLines) * most_tiles * p.pair();
 }
 
 // One thread's rectangle of C.
@@ -122,7 +123,7 @@ void multiply_by_rows(const PackedProblem& p) {
   for (int64_t j = 0; j < p.t.n; j += wide) {
     const int64_t end = std::min(p.t.n, j + wide);
     for (int64_t block = 0; block < p.blocks(); ++block) {
-      const int64_t size = p.tiles(block) * kTilePair;  // of a band
+      const int64_t size = p.tiles(block) * p.pair();  // of a band
       parallel_for(ceil_div(end - j, unit), 1, [&](int64_t first, int64_t last) {
         const int64_t from = j + first * unit;
         pack_block(p, block, from, std::min(end, j + last * unit),
@@ -137,7 +138,7 @@ void multiply_by_rows(const PackedProblem& p) {
 }
 
 void multiply(const PackedProblem& p) {
-  if (p.a.bands() >= kManyBands && p.t.n >= kManyColumns) return multiply_by_rows(p);
+  if (p.a.bands() >= many_bands(p.a.kind()) && p.t.n >= kManyColumns) return multiply_by_rows(p);
   deal_rectangles(
       p.t, kBandLines, column_unit(p.t, kBandLines), kPackCost,
       [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) { rectangle(p, i0, i1, j0, j1); });
@@ -167,8 +168,8 @@ void multiply_bf16(const Problem& t) {
   }
 }
 
-PackedRows::PackedRows(int64_t rows, int64_t cols, int64_t spare)
-    : rows_(rows), cols_(cols), spare_(spare) {
+PackedRows::PackedRows(int64_t rows, int64_t cols, int64_t spare, Tiles kind)
+    : rows_(rows), cols_(cols), spare_(spare), kind_(kind) {
   memory_ = Tensor::empty({bands() * (tiles() + spare_tiles()) * kTilePair}, DType::kBF16);
 }
 
@@ -177,7 +178,7 @@ BFloat16* PackedRows::band(int64_t index) const {
 }
 
 void PackedRows::pack(const float* src, int64_t row, int64_t step) {
-  const MicroBF16& kernel = micro_bf16();
+  const MicroTiles& kernel = micro_tiles(kind_);
   const int64_t grain = std::max<int64_t>(1, kGrainNumbers / (kBandLines * std::max(cols_, 1L)));
   parallel_for(bands(), grain, [&](int64_t begin, int64_t end) {
     for (int64_t index = begin; index < end; ++index) {
@@ -197,7 +198,7 @@ void PackedRows::pack(const float* src, int64_t row, int64_t step) {
 }
 
 void PackedRows::set_spare(const float* h, float factor) {
-  const MicroBF16& kernel = micro_bf16();
+  const MicroTiles& kernel = micro_tiles(kind_);
   parallel_for(bands(), 16, [&](int64_t begin, int64_t end) {
     float* scaled = scratch(Scratch::kRows, static_cast<size_t>(kBandLines * spare_));
     for (int64_t index = begin; index < end; ++index) {

@@ -1,0 +1,148 @@
+#include <algorithm>
+#include <cmath>
+
+#include "base/cpu.h"
+#include "kernels/micro_tiles.h"
+#include "kernels/rounding.h"
+
+namespace moxie::kernels {
+
+const MicroTiles& micro_int8() {
+#ifndef MOXIE_SCALAR_ONLY
+  if (bf16_is_native() && cpu().avx512_vnni) return kMicroInt8Avx512;
+#endif
+  return kMicroInt8Scalar;
+}
+
+bool int8_tiles_are_fastest() {
+  return bf16_is_native() && cpu().avx512_vnni && !amx_is_active();
+}
+
+namespace {
+
+// Tile `index` of a band: two stand side by side along the lines.
+Int8TileA& tile_of_a(BFloat16* band, int64_t index) {
+  return *reinterpret_cast<Int8TileA*>(band + index * kTileSize);
+}
+const Int8TileA& tile_of_a(const BFloat16* band, int64_t index) {
+  return *reinterpret_cast<const Int8TileA*>(band + index * kTileSize);
+}
+Int8TileB& tile_of_b(BFloat16* band, int64_t index) {
+  return reinterpret_cast<Int8TileB*>(band)[index];
+}
+const Int8TileB& tile_of_b(const BFloat16* band, int64_t index) {
+  return reinterpret_cast<const Int8TileB*>(band)[index];
+}
+
+void multiply(const TileBlock& t) {
+  for (int64_t i = 0; i < t.rows; ++i) {
+    for (int64_t j = 0; j < t.cols; ++j) {
+      const int64_t row = i % kLines;
+      const int64_t line = j % kLines;
+      float sum = 0;
+      float part = 0;
+      for (int64_t tile = 0; tile < t.depth; ++tile) {
+        const auto& a = tile_of_a(t.a, 2 * tile + i / kLines);
+        const auto& b = tile_of_b(t.b, 2 * tile + j / kLines);
+        int32_t codes = a.starts[row];
+        for (int64_t p = 0; p < kTileDepth; ++p)
+          codes += a.codes[row][p] * b.codes[p / 4][line][p % 4];
+        part = std::fma(a.scales[row], static_cast<float>(codes), part);
+        if (b.ends_block == 0) continue;
+        sum = std::fma(part, b.scales[line], sum);
+        if (b.has_minima != 0) sum = std::fma(a.sums[row], b.minima[line], sum);
+        part = 0;
+      }
+      float& c = t.c[i * t.ldc + j];
+      c = std::fma(t.alpha, sum, t.accumulate ? c : 0.0f);
+    }
+  }
+}
+
+float plain(float x) {
+  return x;
+}
+float plain(BFloat16 x) {
+  return to_float(x);
+}
+
+// Line i of a band in tiles [first, first + tiles) along k, whose numbers share a scale.
+void put_line(const float* numbers, int64_t first, int64_t tiles, Side side, int64_t i,
+              BFloat16* band) {
+  int32_t magnitude = 0;
+  for (int64_t p = 0; p < tiles * kTileDepth; ++p)
+    magnitude = std::max(magnitude, magnitude_bits(numbers[p]));
+  const RoundingSteps steps = rounding_steps(magnitude, 127);
+  for (int64_t t = 0; t < tiles; ++t, numbers += kTileDepth) {
+    auto& a = tile_of_a(band, 2 * (first + t) + i / kLines);
+    auto& b = tile_of_b(band, 2 * (first + t) + i / kLines);
+    const int64_t line = i % kLines;
+    int32_t sum = 0;
+    for (int64_t p = 0; p < kTileDepth; ++p) {
+      const int code =
+          steps.inverse == 0 ? 0 : static_cast<int>(std::nearbyint(numbers[p] * steps.inverse));
+      sum += code;
+      if (side == Side::kA) {
+        a.codes[line][p] = static_cast<int8_t>(code);
+      } else {
+        b.codes[p / 4][line][p % 4] = static_cast<uint8_t>(code + 128);
+      }
+    }
+    if (side == Side::kA) {
+      a.scales[line] = steps.scale;
+      a.starts[line] = -128 * sum;
+      a.sums[line] = steps.scale * static_cast<float>(sum);
+    } else {
+      b.scales[line] = steps.scale;
+      b.ends_block = t + 1 == tiles ? 1 : 0;
+      b.has_minima = 0;
+    }
+  }
+}
+
+template <class T>
+void pack(const T* src, int64_t line, int64_t step, int64_t lines, int64_t k, Side side,
+          BFloat16* band) {
+  const int64_t block = side == Side::kA ? kTileDepth : kInt8Block;
+  for (int64_t p = 0; p < k; p += block) {
+    const int64_t end = std::min(k, p + block);
+    for (int64_t i = 0; i < (lines > kLines ? kBandLines : kLines); ++i) {
+      float numbers[kInt8Block] = {};
+      for (int64_t at = p; i < lines && at < end; ++at)
+        numbers[at - p] = plain(src[i * line + at * step]);
+      put_line(numbers, p / kTileDepth, (end - p + kTileDepth - 1) / kTileDepth, side, i, band);
+    }
+  }
+}
+
+template <class T>
+void along(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, BFloat16* band) {
+  pack(src, ld, 1, lines, k, side, band);
+}
+
+template <class T>
+void across(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, BFloat16* band) {
+  pack(src, 1, ld, lines, k, side, band);
+}
+
+void turn(const BFloat16* a, BFloat16* b) {
+  BFloat16 numbers[2 * kTileSize];
+  for (int64_t i = 0; i < kBandLines; ++i) {
+    const Int8TileA& tile = tile_of_a(a, i / kLines);
+    for (int64_t p = 0; p < kTileDepth; ++p) {
+      const int64_t line = i % kLines;
+      numbers[i * kTileDepth + p] =
+          to_bfloat16(static_cast<float>(tile.codes[line][p]) * tile.scales[line]);
+    }
+  }
+  kMicroBF16Scalar.turn(numbers, b);
+}
+
+void nothing() {}
+
+}  // namespace
+
+const MicroTiles kMicroInt8Scalar{multiply,         along<float>, across<float>, along<BFloat16>,
+                                  across<BFloat16>, turn,         nothing,       nothing};
+
+}  // namespace moxie::kernels

@@ -1,0 +1,129 @@
+#include <algorithm>
+
+#include "base/error.h"
+#include "kernels/gemm_parts.h"
+#include "kernels/packed_rows.h"
+#include "kernels/scratch.h"
+
+// The right matrix of products of tiles, from wherever it comes into bands.
+namespace moxie::kernels {
+namespace {
+
+// Row `row` of a decoded B from `begin` to `end`, in `out` as bf16 or as f32: as the decoder can.
+void decode_row(const RowDecoder& w, int64_t row, int64_t begin, int64_t end, float* out) {
+  w.decode(w.context, row, begin, end, out);
+}
+void decode_row(const RowDecoder& w, int64_t row, int64_t begin, int64_t end, BFloat16* out) {
+  w.decode_bf16(w.context, row, begin, end, out);
+}
+void along(Tiles kind, const float* src, int64_t ld, int64_t lines, int64_t k, BFloat16* band) {
+  micro_tiles(kind).along(src, ld, lines, k, Side::kB, band);
+}
+void along(Tiles kind, const BFloat16* src, int64_t ld, int64_t lines, int64_t k, BFloat16* band) {
+  micro_tiles(kind).along_bf16(src, ld, lines, k, Side::kB, band);
+}
+void across(Tiles kind, const float* src, int64_t ld, int64_t lines, int64_t k, BFloat16* band) {
+  micro_tiles(kind).across(src, ld, lines, k, Side::kB, band);
+}
+void across(Tiles kind, const BFloat16* src, int64_t ld, int64_t lines, int64_t k, BFloat16* band) {
+  micro_tiles(kind).across_bf16(src, ld, lines, k, Side::kB, band);
+}
+
+// Columns [j0, j1) of B in [k0, k1) as bands `size` numbers apart, where it is given by rows of n:
+// T says in what. `rows`: where it stands so, null where it is decoded.
+template <class T>
+void pack_rows(const Source& b, Tiles kind, const T* rows, int64_t k0, int64_t k1, int64_t j0,
+               int64_t j1, int64_t size, BFloat16* band) {
+  const int64_t depth = k1 - k0;
+  const bool decodes = rows == nullptr;
+  auto* buffer = reinterpret_cast<T*>(
+      scratch(Scratch::kRows, decodes ? static_cast<size_t>(kLines * depth) : 0));
+  for (int64_t j = j0; j < j1; j += kBandLines, band += size) {
+    const int64_t count = std::min(kBandLines, j1 - j);
+    if (!decodes) {
+      along(kind, rows + j * b.ld + k0, b.ld, count, depth, band);
+      continue;
+    }
+    for (int64_t first = 0; first < count; first += kLines) {
+      const int64_t lines = std::min(kLines, count - first);
+      for (int64_t i = 0; i < lines; ++i)
+        decode_row(*b.decoder, j + first + i, k0, k1, buffer + i * depth);
+      along(kind, buffer, depth, lines, depth, band + first / kLines * size_of_b(kind));
+    }
+  }
+}
+
+// The same of codes as they stand.
+void pack_codes(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, int64_t size,
+                BFloat16* band) {
+  for (int64_t j = j0; j < j1; j += kBandLines, band += size) {
+    for (int64_t first = j; first < std::min(j1, j + kBandLines); first += kLines) {
+      b.decoder->pack_int8(b.decoder->context, first, std::min(kLines, j1 - first), k0, k1,
+                           reinterpret_cast<Int8TileB*>(band) + (first - j) / kLines);
+    }
+  }
+}
+
+// The same of a B that is given by rows of k: as many at a time as share scales.
+template <class T>
+void pack_columns(const Source& b, Tiles kind, const T* rows, int64_t k0, int64_t k1, int64_t j0,
+                  int64_t j1, int64_t size, BFloat16* bands) {
+  const int64_t width = j1 - j0;
+  const bool decodes = rows == nullptr;
+  const int64_t step = kind == Tiles::kInt8 ? kInt8Block : kTileDepth;
+  auto* buffer = reinterpret_cast<T*>(
+      scratch(Scratch::kRows, decodes ? static_cast<size_t>(step * width) : 0));
+  for (int64_t p = k0; p < k1; p += step, bands += step / kTileDepth * pair_of_b(kind)) {
+    const int64_t depth = std::min(step, k1 - p);
+    for (int64_t i = 0; decodes && i < depth; ++i)
+      decode_row(*b.decoder, p + i, j0, j1, buffer + i * width);
+    const T* from = decodes ? buffer : rows + p * b.ld + j0;
+    const int64_t ld = decodes ? width : b.ld;
+    for (int64_t j = j0; j < j1; j += kBandLines) {
+      across(kind, from + (j - j0), ld, std::min(kBandLines, j1 - j), depth,
+             bands + (j - j0) / kBandLines * size);
+    }
+  }
+}
+
+// The same of rows of k that are packed.
+void turn_rows(const PackedRows& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, int64_t size,
+               BFloat16* bands) {
+  for (int64_t p = k0; p < k1; p += kTileDepth, bands += kTilePair) {
+    const BFloat16* tiles = b.band(p / kTileDepth) + j0 / kBandLines * kTilePair;
+    for (int64_t j = j0; j < j1; j += kBandLines, tiles += kTilePair)
+      micro_tiles(b.kind()).turn(tiles, bands + (j - j0) / kBandLines * size);
+  }
+}
+
+}  // namespace
+
+void pack_tiles(const Source& b, Tiles kind, int64_t k0, int64_t k1, int64_t j0, int64_t j1,
+                int64_t size, BFloat16* bands) {
+  if (b.turned != nullptr) {
+    MOXIE_ASSERT(kind == Tiles::kBF16);
+    return turn_rows(*b.turned, k0, k1, j0, j1, size, bands);
+  }
+  if (kind == Tiles::kInt8 && b.is_transposed && b.decoder != nullptr &&
+      b.decoder->pack_int8 != nullptr)
+    return pack_codes(b, k0, k1, j0, j1, size, bands);
+  const auto run = [&](const auto* rows) {
+    if (b.is_transposed) return pack_rows(b, kind, rows, k0, k1, j0, j1, size, bands);
+    pack_columns(b, kind, rows, k0, k1, j0, j1, size, bands);
+  };
+  if (b.decoder == nullptr) return run(b.dense);
+  const bool stands_so = b.decoder->values != nullptr && b.decoder->dtype == DType::kBF16;
+  if (stands_so) return run(static_cast<const BFloat16*>(b.decoder->values));
+  if (b.decoder->decode_bf16 != nullptr) return run(static_cast<const BFloat16*>(nullptr));
+  run(static_cast<const float*>(nullptr));
+}
+
+void pack_thin(const Source& b, const float* thin, Tiles kind, int64_t spare, int64_t n, int64_t j0,
+               int64_t j1, int64_t size, BFloat16* bands) {
+  if (thin == nullptr) return;
+  const Source source{
+      .dense = thin, .is_transposed = b.is_transposed, .ld = b.is_transposed ? spare : n};
+  pack_tiles(source, kind, 0, spare, j0, j1, size, bands);
+}
+
+}  // namespace moxie::kernels
