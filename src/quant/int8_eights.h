@@ -17,7 +17,8 @@ inline constexpr int64_t kRowsAtOnce =
 #ifndef MOXIE_SCALAR_ONLY
 namespace moxie::quant::avx2 {
 
-inline constexpr int64_t kRowsAhead = 16;  // of the weight: what is asked for early
+template <class F>
+inline constexpr int64_t kRowsAhead = 2 * kRowsAtOnce<F>;  // of the weight: what is asked for early
 
 // Sums of pairs of 16-bit lanes of a and of b, as 16 bits.
 MOXIE_INT8 __m256i add_pairs(__m256i a, __m256i b) {
@@ -69,7 +70,7 @@ template <class F, int kX>
   for (int r = 0; r < 8; ++r) at[r] = rows[r];
   __m256 sums[kX];
   for (int i = 0; i < kX; ++i) sums[i] = _mm256_setzero_ps();
-  const std::byte* next = rows[0] + kRowsAhead * (rows[1] - rows[0]);  // if they follow
+  const std::byte* next = rows[0] + kRowsAhead<F> * (rows[1] - rows[0]);  // if they follow
   for (int64_t b = 0; b < x.groups(); b += kGroups) {
     for (int line = 0; line < 8 * F::kBytes; line += 64) _mm_prefetch(next + line, _MM_HINT_T0);
     next += 8 * F::kBytes;
