@@ -55,7 +55,7 @@ def training(smol, ragged):
                   torch_side(smol, [tokens] * batch, batch=batch), target)
         yield Job(f"train-{batch}x{tokens}-int8", f"LoRA {batch} x {tokens}, in integers",
                   moxie("int8", *lora, *shape, "--dtype", "int8"),
-                  torch_side(smol, [tokens] * batch, batch=batch), 4.5)
+                  torch_side(smol, [tokens] * batch, best, batch=batch), 4.5)
         yield Job(f"train-{batch}x{tokens}-bf16", f"LoRA {batch} x {tokens}, bf16",
                   moxie("bf16", *lora, *shape, "--dtype", "bf16"),
                   torch_side(smol, [tokens] * batch, "bf16", batch=batch), 4.5, needs="avx512_bf16")
