@@ -23,7 +23,7 @@ const MicroTiles& micro_bf16() {
 namespace {
 
 constexpr int64_t kDeepest = 576;                  // of a block along k: 36 KiB of A pass L1
-constexpr int64_t kPanelNumbers = 512 * 1024;      // of B in L2: 1 MiB
+constexpr int64_t kPanelNumbers = 256 * 1024;      // of B in L2: 512 KiB
 constexpr int64_t kMostNumbers = 4 * 1024 * 1024;  // of A at a time: 8 MiB
 constexpr int64_t kGrainNumbers = 16 * 1024;
 constexpr int64_t kPackCost = 192;  // of a column of B, in rows of A that are multiplied meanwhile

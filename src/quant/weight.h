@@ -64,7 +64,7 @@ class Weight {
     const LowRankCopy* attached = nullptr;  // only where the weight runs_int8(n)
   };
   static void matmul_together(std::span<const Product> products, const float* x, int64_t n);
-  // The same in bf16 of rows that are packed, with thin [rows, x.spare()] beside it: what their
+  // The same in tiles of rows that are packed, with thin [rows, x.spare()] beside it: what their
   // spare numbers add, if not null.
   void matmul(const kernels::PackedRows& x, float* y, const float* thin = nullptr,
               bool accumulate = false) const;

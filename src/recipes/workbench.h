@@ -20,10 +20,11 @@ enum class Purpose { kTraining, kInference };
 // `dtype`: what products compute in. f32: exactly on the decoded weights. bf16: both factors
 // rounded. int16: both rounded to 12 bits in blocks that share a scale (kernels/gemm.h). int8:
 // activations rounded to 8 bits where a matrix is stored in a format that multiplies with them
-// (quant/int8.h), and as auto where it is not; gradients pass through such a matrix in int16 where
-// the CPU is faster with it, else exactly. auto: int8 for inference (where there is AMX, for few
-// rows: many are multiplied in bf16), and for training where the CPU does not multiply bf16 faster;
-// other formats take bf16 where it does, else int16 where that is faster, else f32. `adapter`: a
+// (quant/int8.h), and as auto where it is not; gradients pass through such a matrix in 8 bits where
+// tiles of these are the CPU's fastest (kernels/micro_tiles.h), in int16 where it is faster with
+// that, else exactly. auto: int8 for inference (where the CPU multiplies bf16, for few rows: many
+// are multiplied in tiles), and for training where there is no AMX; other formats take bf16 where
+// the CPU multiplies it, else int16 where that is faster, else f32. `adapter`: a
 // PEFT folder, or "". `cache_type`: what keys and values of generated text are kept in. auto: f16,
 // which rounds them to 11 bits, if any product of the model rounds too; f32 if all are exact.
 Workbench open_workbench(const std::string& model, const std::string& adapter,
