@@ -241,6 +241,7 @@ void add_scaled(const float* x, float factor, float* y, int64_t n) {
   sweep(n, [=](auto read, auto write) { write(y, read(y) + factor * read(x)); });
 }
 
+#ifdef __AVX512F__
 // A long row that comes from memory: four sums at once, and a single stream for the CPU's
 // prefetchers.
 template <class R>
@@ -249,11 +250,16 @@ MOXIE_INLINE float long_dot(const float* x, const R* row, int64_t n) {
   int64_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
 #pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k) sums[k] += load(x + i + k * kLanes) * load(row + i + k * kLanes);
+    for (int k = 0; k < 4; ++k) {
+      const int64_t at = i + k * kLanes;
+      sums[k] = _mm512_fmadd_ps(load(x + at), load(row + at), sums[k]);
+    }
   }
-  sweep(n - i, [&](auto read, auto) { sums[0] += read(x + i) * read(row + i); });
+  sweep(n - i,
+        [&](auto read, auto) { sums[0] = _mm512_fmadd_ps(read(x + i), read(row + i), sums[0]); });
   return total((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
+#endif
 
 template <class R>
 void dots(const float* x, const R* rows, int64_t stride, int64_t n, int64_t d, float factor,
@@ -262,10 +268,12 @@ void dots(const float* x, const R* rows, int64_t stride, int64_t n, int64_t d, f
   // the other; else each step asks for as many bytes of the next four as it reads, since no
   // prefetcher of the CPU follows four short streams.
   const bool is_tight = stride == d;
-  if (kVector == 64 && is_tight) {
+#ifdef __AVX512F__
+  if (is_tight) {
     for (int64_t j = 0; j < n; ++j) y[j] = factor * long_dot(x, rows + j * stride, d);
     return;
   }
+#endif
   constexpr size_t kBytes = 4 * sizeof(R) * kLanes;
   int64_t j = 0;
   for (; j + 4 <= n; j += 4) {  // four sums at once: none waits for its own last addition
