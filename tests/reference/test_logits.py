@@ -66,3 +66,12 @@ def test_quantised_file_is_as_near_as_llama_cpp(moxie, smollm, smollm_gguf, smol
     mean_theirs, mean_ours = sum(theirs) / len(theirs), sum(ours) / len(ours)
     print(f"relative error on the quantised file: moxie {mean_ours:.2e}, llama.cpp {mean_theirs:.2e}")
     assert mean_ours <= SPREAD * mean_theirs, f"moxie {ours}, llama.cpp {theirs}"
+
+
+def test_quantised_gemma_is_as_near_as_llama_cpp(moxie, gemma, gemma_gguf):
+    ids = [2, *range(1000, 9000, 201)]
+    reference = models.logits(gemma, ids)
+    theirs = relative(models.llama_cpp_logits(models.llama_cpp(gemma_gguf), ids), reference)
+    ours = relative(moxie.logits(gemma_gguf, ids, dtype="auto"), reference)
+    print(f"relative error on the quantised file: moxie {ours:.2e}, llama.cpp {theirs:.2e}")
+    assert ours <= SPREAD * theirs, f"moxie {ours:.2e}, llama.cpp {theirs:.2e}"
