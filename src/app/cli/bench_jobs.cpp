@@ -232,10 +232,14 @@ Job train(models::Model& model, const BenchOptions& options) {
   return job;
 }
 
+// Of 8 bits, many rows at a time.
 bool multiplies_integers(nn::Decoder& decoder) {
+  constexpr int64_t kMany = 1024;
   const auto matrices = decoder.matrices();
   return std::any_of(matrices.begin(), matrices.end(), [](const nn::Matrix* matrix) {
-    return matrix->is_frozen() && matrix->frozen().compute() == quant::Compute::kInt8;
+    if (!matrix->is_frozen()) return false;
+    const quant::Weight& weight = matrix->frozen();
+    return weight.runs_int8(kMany) || weight.tiles(kMany) == kernels::Tiles::kInt8;
   });
 }
 
