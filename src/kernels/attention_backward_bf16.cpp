@@ -155,7 +155,7 @@ KeyRange query_gradients(const Pass& pass, const Queries& queries, int64_t band,
     if (shape.softcap > 0) {
       capped_gradients(shape.softcap, scores, w.p, w.ds, tiles);
     } else {
-      fused_bf16().score_gradients(scores, tiles);
+      fused_attention().score_gradients(scores, tiles);
     }
   }
   const BFloat16* k = keys.k_down + from / kBand * kTilePair;
@@ -273,8 +273,8 @@ void gradients_bf16(const Pass& pass, const Unit& unit) {
       if (seen.begin < seen.end) run_tile(pass, own, keys, weights, dk, dv);
     });
     const int64_t rows = keys.end - j;
-    fused_bf16().transpose(dk, kKeyTile, rows, d, unit.dk + (j - unit.keys.begin) * d);
-    fused_bf16().transpose(dv, kKeyTile, rows, d, unit.dv + (j - unit.keys.begin) * d);
+    fused_attention().transpose(dk, kKeyTile, rows, d, unit.dk + (j - unit.keys.begin) * d);
+    fused_attention().transpose(dv, kKeyTile, rows, d, unit.dv + (j - unit.keys.begin) * d);
   }
 }
 

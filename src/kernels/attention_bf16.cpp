@@ -123,8 +123,8 @@ void attend(const AttentionShape<float>& shape, const Unit& unit, const QueryBan
     mask(shape, seen_by(r, r), from, to, memory.scores + r * kKeyTile);
   }
   float shrink[kBand];
-  fused_bf16().soften(memory.scores + from, kKeyTile, block.count, to - from, block.most,
-                      block.total, shrink, memory.weights);
+  fused_attention().soften(memory.scores + from, kKeyTile, block.count, to - from, block.most,
+                           block.total, shrink, memory.weights);
   shrink_rows(block, 0, block.count, shrink, shape.head_dim);
   for (int64_t c = 0; c < keys.depth(); ++c) {
     const auto cols = static_cast<int>(std::min(kBand, shape.head_dim - c * kBand));

@@ -34,7 +34,7 @@ struct ScoreTiles {
   int64_t step;
 };
 
-struct FusedBF16 {
+struct FusedTiles {
   // y = f(g) u as a pair of tiles of A. g and u too where they are given, in bf16 whatever tiles
   // are of: what is read again much later is written past the caches, until settle().
   void (*gate)(Activation kind, const float* g, const float* u, BFloat16* y, BFloat16* g_kept,
@@ -50,8 +50,10 @@ struct FusedBF16 {
                        float* relative, BFloat16* w);
   // w times factors[32], one a row, in place.
   void (*scale_rows)(const float* factors, BFloat16* w);
+};
 
-  // From here on what attention takes, in bf16 alone.
+// What attention takes, in bf16 alone.
+struct FusedAttention {
   // RowKernels::soften of n scores, a multiple of 32; the exponentials become a band of A, w.
   void (*soften)(const float* s, int64_t stride, int64_t rows, int64_t n, float* most, float* total,
                  float* shrink, BFloat16* w);
@@ -61,17 +63,16 @@ struct FusedBF16 {
   void (*transpose)(const float* from, int64_t ld, int64_t rows, int64_t cols, float* to);
 };
 
-const FusedBF16& fused_bf16();  // of active_isa()
-const FusedBF16& fused_int8();  // likewise
-inline const FusedBF16& fused(Tiles tiles) {
-  return tiles == Tiles::kBF16 ? fused_bf16() : fused_int8();
-}
+const FusedTiles& fused(Tiles tiles);     // of active_isa()
+const FusedAttention& fused_attention();  // likewise
 
-extern const FusedBF16 kFusedBF16Scalar;
-extern const FusedBF16 kFusedInt8Scalar;
+extern const FusedTiles kFusedBF16Scalar;
+extern const FusedTiles kFusedInt8Scalar;
+extern const FusedAttention kFusedAttentionScalar;
 #ifndef MOXIE_SCALAR_ONLY
-extern const FusedBF16 kFusedInt8Avx512;
-extern const FusedBF16 kFusedBF16Avx512;
+extern const FusedTiles kFusedBF16Avx512;
+extern const FusedTiles kFusedInt8Avx512;
+extern const FusedAttention kFusedAttentionAvx512;
 #endif
 
 }  // namespace moxie::kernels

@@ -120,7 +120,7 @@ void gate_with(const float* g, const float* u, BFloat16* y, BFloat16* g_kept, BF
 }
 
 template <class To>
-constexpr const FusedBF16& scalar() {
+constexpr const FusedTiles& scalar() {
   return std::is_same_v<To, ToBF16> ? kFusedBF16Scalar : kFusedInt8Scalar;
 }
 
@@ -335,13 +335,11 @@ void transpose(const float* from, int64_t ld, int64_t rows, int64_t cols, float*
 
 }  // namespace
 
-const FusedBF16 kFusedBF16Avx512{
-    gate<ToBF16>, gate_backward<ToBF16>, settle,   exponentials<ToBF16>, scale_rows,
-    soften,       score_gradients,       transpose};
-const FusedBF16 kFusedInt8Avx512{gate<ToInt8>, gate_backward<ToInt8>,
-                                 settle,       exponentials<ToInt8>,
-                                 scale_rows8,  nullptr,
-                                 nullptr,      nullptr};
+const FusedTiles kFusedBF16Avx512{gate<ToBF16>, gate_backward<ToBF16>, settle, exponentials<ToBF16>,
+                                  scale_rows};
+const FusedTiles kFusedInt8Avx512{gate<ToInt8>, gate_backward<ToInt8>, settle, exponentials<ToInt8>,
+                                  scale_rows8};
+const FusedAttention kFusedAttentionAvx512{soften, score_gradients, transpose};
 
 }  // namespace moxie::kernels
 #endif

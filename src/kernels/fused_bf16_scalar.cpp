@@ -6,18 +6,19 @@
 
 namespace moxie::kernels {
 
-const FusedBF16& fused_bf16() {
+const FusedTiles& fused(Tiles tiles) {
 #ifndef MOXIE_SCALAR_ONLY
-  if (bf16_is_native()) return kFusedBF16Avx512;
+  if (&micro_tiles(tiles) == &kMicroInt8Avx512) return kFusedInt8Avx512;
+  if (tiles == Tiles::kBF16 && bf16_is_native()) return kFusedBF16Avx512;
 #endif
-  return kFusedBF16Scalar;
+  return tiles == Tiles::kBF16 ? kFusedBF16Scalar : kFusedInt8Scalar;
 }
 
-const FusedBF16& fused_int8() {
+const FusedAttention& fused_attention() {
 #ifndef MOXIE_SCALAR_ONLY
-  if (&micro_int8() == &kMicroInt8Avx512) return kFusedInt8Avx512;
+  if (bf16_is_native()) return kFusedAttentionAvx512;
 #endif
-  return kFusedInt8Scalar;
+  return kFusedAttentionScalar;
 }
 
 namespace {
@@ -147,12 +148,10 @@ void transpose(const float* from, int64_t ld, int64_t rows, int64_t cols, float*
 
 }  // namespace
 
-const FusedBF16 kFusedBF16Scalar{
-    gate<round>, gate_backward<round>, settle,   exponentials<round>, scale_rows,
-    soften,      score_gradients,      transpose};
-const FusedBF16 kFusedInt8Scalar{gate<round8>, gate_backward<round8>,
-                                 settle,       exponentials<round8>,
-                                 scale_rows8,  nullptr,
-                                 nullptr,      nullptr};
+const FusedTiles kFusedBF16Scalar{gate<round>, gate_backward<round>, settle, exponentials<round>,
+                                  scale_rows};
+const FusedTiles kFusedInt8Scalar{gate<round8>, gate_backward<round8>, settle, exponentials<round8>,
+                                  scale_rows8};
+const FusedAttention kFusedAttentionScalar{soften, score_gradients, transpose};
 
 }  // namespace moxie::kernels

@@ -13,7 +13,7 @@ namespace moxie::kernels {
 class PackedRows;  // packed_rows.h
 
 // Where B comes from: dense, by rows of k (natural) or of n (transposed), decoded, or rows of k
-// that are packed as an A (in bf16).
+// that are packed as an A.
 struct Source {
   const float* dense = nullptr;
   const RowDecoder* decoder = nullptr;

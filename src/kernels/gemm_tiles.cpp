@@ -8,8 +8,8 @@
 #include "kernels/packed_rows.h"
 #include "kernels/scratch.h"
 
-// Products of tiles in the blocking of gemm.cpp: all threads round and pack A first, then
-// each rounds and packs the columns of B that it multiplies.
+// Products of tiles in the blocking of gemm.cpp: all threads round and pack A first, then each
+// rounds and packs the columns of B that it multiplies.
 namespace moxie::kernels {
 
 const MicroTiles& micro_bf16() {

@@ -162,8 +162,7 @@ void store_a(const __m512i* fours, __m512 scales, Int8TileA& tile) {
   store_factors(scales, sums, tile);
 }
 
-// Where numbers of a block begin and how many follow in all.
-struct Span {
+struct Span {  // a block's numbers along k
   int64_t begin, end;
 };
 // Where the tile of a band stands that holds numbers from p on of its first 16 lines, or the

@@ -15,7 +15,7 @@ const MicroTiles& micro_int8() {
 }
 
 bool int8_tiles_are_fastest() {
-  return bf16_is_native() && cpu().avx512_vnni && !amx_is_active();
+  return &micro_int8() != &kMicroInt8Scalar && !amx_is_active();
 }
 
 namespace {

@@ -74,9 +74,9 @@ enum class Side { kA, kB };
 
 struct MicroTiles {
   void (*multiply)(const TileBlock& block);
-  // Rounds and packs `lines` <= 32 lines of k numbers each into a band, whose
-  // second tiles are not written where there are no more than 16: of `along` number p of line i
-  // stands at src[i * ld + p], of `across` at src[p * ld + i].
+  // Rounds and packs `lines` <= 32 lines of k numbers each into a band, whose second tiles are not
+  // written where there are no more than 16: of `along` number p of line i stands at
+  // src[i * ld + p], of `across` at src[p * ld + i].
   void (*along)(const float* src, int64_t ld, int64_t lines, int64_t k, Side side, BFloat16* band);
   void (*across)(const float* src, int64_t ld, int64_t lines, int64_t k, Side side, BFloat16* band);
   void (*along_bf16)(const BFloat16* src, int64_t ld, int64_t lines, int64_t k, Side side,

@@ -36,8 +36,10 @@ class FusedBF16Test : public testing::Test {
   void SetUp() override {
     if (!bf16_is_native()) GTEST_SKIP() << "this CPU has the plain reference alone";
   }
-  const FusedBF16& fast = fused_bf16();
-  const FusedBF16& plain = kFusedBF16Scalar;
+  const FusedTiles& fast = fused(Tiles::kBF16);
+  const FusedTiles& plain = kFusedBF16Scalar;
+  const FusedAttention& fast_attention = fused_attention();
+  const FusedAttention& plain_attention = kFusedAttentionScalar;
 };
 
 TEST_F(FusedBF16Test, Gates) {
@@ -48,7 +50,7 @@ TEST_F(FusedBF16Test, Gates) {
   for (const auto kind : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
     TilesOfABlock y[2], kept_g[2], kept_u[2];
     int place = 0;
-    for (const FusedBF16* table : {&fast, &plain}) {
+    for (const FusedTiles* table : {&fast, &plain}) {
       table->gate(kind, g.data(), u.data(), y[place].numbers, kept_g[place].numbers,
                   kept_u[place].numbers);
       table->settle();
@@ -77,7 +79,7 @@ TEST_F(FusedBF16Test, NotANumberStaysOne) {
   EXPECT_TRUE(std::isnan(to_float(y.numbers[5])));
   EXPECT_FALSE(std::isnan(to_float(y.numbers[6])));
   std::vector<float> most(32, -INFINITY), total(32), shrink(32);
-  fast.soften(g.data(), 32, 32, 32, most.data(), total.data(), shrink.data(), y.numbers);
+  fast_attention.soften(g.data(), 32, 32, 32, most.data(), total.data(), shrink.data(), y.numbers);
   EXPECT_TRUE(std::isnan(total[0]));
   EXPECT_FALSE(std::isnan(total[1]));
 }
@@ -88,7 +90,7 @@ TEST_F(FusedBF16Test, ExponentialsAreThoseOfTheSoftmax) {
     double sums[2][kBandLines] = {};
     TilesOfABlock w[2];
     int place = 0;
-    for (const FusedBF16* table : {&fast, &plain}) {
+    for (const FusedTiles* table : {&fast, &plain}) {
       std::vector<float> most(kBandLines, -INFINITY), total(kBandLines * 16), relative(kBandLines);
       for (const auto* scores : {&first, &second}) {
         table->exponentials(scores->data(), cols, 0.5f, {most.data(), total.data()},
@@ -124,7 +126,7 @@ TEST_F(FusedBF16Test, Softens) {
     TilesOfABlock w[2];
     std::vector<float> most[2] = {before, before}, total[2], shrink[2];
     int place = 0;
-    for (const FusedBF16* table : {&fast, &plain}) {
+    for (const FusedAttention* table : {&fast_attention, &plain_attention}) {
       most[place][2] = -INFINITY;
       total[place].assign(kBandLines, 1.0f);
       shrink[place].assign(kBandLines, 0.0f);
@@ -152,7 +154,7 @@ TEST_F(FusedBF16Test, ScoreGradients) {
     }
     TilesOfABlock ds[2], p_down[2], ds_down[2];
     int place = 0;
-    for (const FusedBF16* table : {&fast, &plain}) {
+    for (const FusedAttention* table : {&fast_attention, &plain_attention}) {
       table->score_gradients(
           {s.data(), dp.data(), 128, rows, 128, 5, lse.data(), delta.data(), begin, end},
           {ds[place].numbers, p_down[place].numbers, ds_down[place].numbers, kTilePair});
@@ -168,8 +170,8 @@ TEST_F(FusedBF16Test, Transposes) {
   const auto from = normals(70 * 50, 12);
   for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{50, 70}, {16, 16}, {3, 21}}) {
     std::vector<float> got(size_t(rows * cols)), want(got.size());
-    fast.transpose(from.data(), 50, rows, cols, got.data());
-    plain.transpose(from.data(), 50, rows, cols, want.data());
+    fast_attention.transpose(from.data(), 50, rows, cols, got.data());
+    plain_attention.transpose(from.data(), 50, rows, cols, want.data());
     EXPECT_EQ(got, want);
     EXPECT_EQ(want[size_t(cols)], from[1]);  // row 1 begins with what follows in the first line
   }

@@ -5,7 +5,6 @@
 #include <limits>
 #include <vector>
 
-#include "base/threads.h"
 #include "kernels/fused_bf16.h"
 #include "kernels/micro_tiles.h"
 #include "kernels/packed_rows.h"
@@ -107,23 +106,13 @@ std::vector<double> rounded(const std::vector<float>& values, int64_t lines, int
   return result;
 }
 
-struct ThinSize {
-  int64_t m, n, k, r;
-};
 const ThinSize kSizes[] = {{5, 33, 40, 3}, {37, 70, 96, 16}, {48, 32, 64, 40}, {300, 130, 576, 16}};
-
-PackedRows packed(const std::vector<float>& a, const ThinSize& s, const std::vector<float>& h) {
-  PackedRows rows(s.m, s.k, s.r, Tiles::kInt8);
-  rows.pack(a.data(), s.k, 1);
-  rows.set_spare(h.data(), 1);
-  return rows;
-}
 
 TEST(Int8Tiles, ProductsAreThoseOfTheRoundedFactors) {
   for (const ThinSize& s : kSizes) {
     const auto a = normals(s.m * s.k, 1), w = normals(s.n * s.k, 2), h = normals(s.m * s.r, 3);
     const auto thin = normals(s.n * s.r, 4);
-    const PackedRows rows = packed(a, s, h);
+    const PackedRows rows = packed(a, s, h, 1, Tiles::kInt8);
     const auto ra = rounded(a, s.m, s.k, false, 32), rh = rounded(h, s.m, s.r, false, 32);
     for (const bool across : {false, true}) {
       const auto rw = rounded(w, s.n, s.k, across, kInt8Block);
@@ -203,42 +192,14 @@ TEST(Int8Tiles, NumbersOutOfRangeSpoilTheirOwnRowsAndColumnsOnly) {
 TEST(Int8Tiles, TheirTransposeTimesThemIsSummedOverRows) {
   for (const ThinSize& s : kSizes) {
     const auto a = normals(s.m * s.k, 9), h = normals(s.m * s.r, 10);
-    const PackedRows rows = packed(a, s, h);
+    const PackedRows rows = packed(a, s, h, 1, Tiles::kInt8);
     const auto ra = rounded(a, s.m, s.k, false, 32);
     std::vector<float> c(size_t(s.r * s.k));
     multiply_tn(s.r, h.data(), rows, 2, c.data());
-    for (int64_t q = 0; q < s.r; ++q) {
-      for (int64_t p = 0; p < s.k; ++p) {
-        double want = 0, size = 1;
-        for (int64_t i = 0; i < s.m; ++i) {
-          const auto code = static_cast<float>(ra[size_t(i * s.k + p)]);
-          const double x =
-              2.0 * to_float(to_bfloat16(h[size_t(i * s.r + q)])) * to_float(to_bfloat16(code));
-          want += x;
-          size += std::fabs(x);
-        }
-        // A code's value may round to bf16 the other way: it is a product in f32.
-        ASSERT_NEAR(c[size_t(q * s.k + p)], want, 1e-3 * size) << s.m << " rows, " << q << ',' << p;
-      }
-    }
+    // A code's value may round to bf16 the other way: it is a product in f32.
+    const auto value = [&](size_t at) { return to_float(to_bfloat16(static_cast<float>(ra[at]))); };
+    expect_transposed_product(s, h, value, c, 1e-3);
   }
-}
-
-TEST(Int8Tiles, BitsDoNotDependOnThreads) {
-  const int before = thread_count();
-  for (const ThinSize& s : kSizes) {
-    const auto a = normals(s.m * s.k, 11), w = normals(s.n * s.k, 12), h = normals(s.m * s.r, 13);
-    std::vector<float> first;
-    for (const int threads : {1, 2, 3}) {
-      set_thread_count(threads);
-      const PackedRows rows = packed(a, s, h);
-      std::vector<float> c(size_t(s.m * s.n));
-      multiply_nt(rows, s.n, w.data(), c.data());
-      if (threads == 1) first = c;
-      EXPECT_EQ(c, first);
-    }
-  }
-  set_thread_count(before);
 }
 
 // What a pair of tiles of A holds.
@@ -276,7 +237,7 @@ TEST(Int8Tiles, EveryInstructionSetMakesThemOfSumsAlike) {
   for (const auto kind : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
     std::vector<float> y[2], dg[2], du[2];
     int place = 0;
-    for (const FusedBF16* table : {&fused_int8(), &kFusedInt8Scalar}) {
+    for (const FusedTiles* table : {&fused(Tiles::kInt8), &kFusedInt8Scalar}) {
       Pair own_y, own_g, own_u;
       table->gate(kind, g.data(), u.data(), own_y.numbers, own_g.numbers, own_u.numbers);
       table->settle();
@@ -298,7 +259,7 @@ TEST(Int8Tiles, EveryInstructionSetMakesThemOfSumsAlike) {
 TEST(Int8Tiles, ExponentialsAreThoseOfTheSoftmax) {
   const auto scores = normals(kBlockNumbers, 24, 3);
   for (const int64_t cols : {32, 17, 3}) {
-    for (const FusedBF16* table : {&fused_int8(), &kFusedInt8Scalar}) {
+    for (const FusedTiles* table : {&fused(Tiles::kInt8), &kFusedInt8Scalar}) {
       Pair w;
       std::vector<float> most(kBandLines, -INFINITY), total(kBandLines * 16), relative(kBandLines);
       table->exponentials(scores.data(), cols, 0.5f, {most.data(), total.data()}, relative.data(),

@@ -16,19 +16,8 @@ double rounded(float x) {
   return to_float(to_bfloat16(x));
 }
 
-struct ThinSize {
-  int64_t m, n, k, r;
-};
-
 // Few rows and many, which the threads share in another way; with and without remainders.
 const ThinSize kSizes[] = {{5, 33, 40, 3}, {37, 70, 96, 16}, {48, 32, 64, 40}, {300, 130, 600, 16}};
-
-PackedRows packed(const std::vector<float>& a, const ThinSize& s, const std::vector<float>& h) {
-  PackedRows rows(s.m, s.k, s.r);
-  rows.pack(a.data(), s.k, 1);
-  rows.set_spare(h.data(), 0.5f);
-  return rows;
-}
 
 // sum_p a[i, p] b(p, j) + sum_q (h[i, q] / 2) thin(q, j), all rounded; and the terms' sizes.
 template <class B, class Thin>
@@ -52,7 +41,7 @@ TEST(PackedRows, ProductsTakeTheSpareNumbersAlong) {
   for (const ThinSize& s : kSizes) {
     const auto a = normals(s.m * s.k, 1), w = normals(s.n * s.k, 2), h = normals(s.m * s.r, 3);
     const auto thin = normals(s.n * s.r, 4);
-    const PackedRows rows = packed(a, s, h);
+    const PackedRows rows = packed(a, s, h, 0.5f, Tiles::kBF16);
     const Rows by_n{&w, s.k}, by_k{&w, s.n};
     std::vector<float> c(size_t(s.m * s.n), 1.0f);
     multiply_nt(rows, s.n, RowDecoder{&by_n, copy_row<1>, 1}, thin.data(), c.data(), true);
@@ -76,24 +65,15 @@ TEST(PackedRows, ProductsTakeTheSpareNumbersAlong) {
 TEST(PackedRows, TheirTransposeTimesThemIsSummedOverRows) {
   for (const ThinSize& s : kSizes) {
     const auto a = normals(s.m * s.k, 5), h = normals(s.m * s.r, 6);
-    const PackedRows rows = packed(a, s, h);
+    const PackedRows rows = packed(a, s, h, 0.5f, Tiles::kBF16);
     std::vector<float> c(size_t(s.r * s.k));
     multiply_tn(s.r, h.data(), rows, 2, c.data());
-    for (int64_t q = 0; q < s.r; ++q) {
-      for (int64_t p = 0; p < s.k; ++p) {
-        double want = 0, size = 1;
-        for (int64_t i = 0; i < s.m; ++i) {
-          const double x = 2 * rounded(h[size_t(i * s.r + q)]) * rounded(a[size_t(i * s.k + p)]);
-          want += x;
-          size += std::fabs(x);
-        }
-        ASSERT_NEAR(c[size_t(q * s.k + p)], want, 3e-6 * size) << s.m << " rows, " << q << ',' << p;
-      }
-    }
+    expect_transposed_product(
+        s, h, [&](size_t at) { return rounded(a[at]); }, c, 3e-6);
   }
 }
 
-TEST(PackedRows, BitsDoNotDependOnThreads) {
+void expect_same_bits_with_any_threads(Tiles kind) {
   const int before = thread_count();
   for (const ThinSize& s : kSizes) {
     const auto a = normals(s.m * s.k, 7), w = normals(s.n * s.k, 8), h = normals(s.m * s.r, 9);
@@ -101,7 +81,7 @@ TEST(PackedRows, BitsDoNotDependOnThreads) {
     std::vector<float> first(size_t(s.m * s.n)), gradient(size_t(s.r * s.k));
     for (const int threads : {1, 2, 3}) {
       set_thread_count(threads);
-      const PackedRows rows = packed(a, s, h);
+      const PackedRows rows = packed(a, s, h, 0.5f, kind);
       std::vector<float> c(first.size()), g(gradient.size());
       multiply_nt(rows, s.n, RowDecoder{&by_n, copy_row<1>, 1}, nullptr, c.data());
       multiply_tn(s.r, h.data(), rows, 1, g.data());
@@ -114,6 +94,11 @@ TEST(PackedRows, BitsDoNotDependOnThreads) {
     }
   }
   set_thread_count(before);
+}
+
+TEST(PackedRows, BitsDoNotDependOnThreads) {
+  expect_same_bits_with_any_threads(Tiles::kBF16);
+  expect_same_bits_with_any_threads(Tiles::kInt8);
 }
 
 }  // namespace

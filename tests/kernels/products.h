@@ -1,12 +1,15 @@
 #pragma once
-// What the tests of rounded products share: the three kinds, and a matrix known by its rows.
+// What the tests of rounded products share: the three kinds, a matrix known by its rows, and packed
+// rows with spare numbers.
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
 #include "kernels/gemm.h"
+#include "kernels/packed_rows.h"
 
 namespace moxie::kernels {
 
@@ -42,6 +45,37 @@ void copy_row(const void* context, int64_t row, int64_t begin, int64_t end, floa
   ASSERT_EQ(begin % kGranule, 0);
   std::copy(rows.values->begin() + row * rows.cols + begin,
             rows.values->begin() + row * rows.cols + end, out);
+}
+
+struct ThinSize {
+  int64_t m, n, k, r;
+};
+
+inline PackedRows packed(const std::vector<float>& a, const ThinSize& s,
+                         const std::vector<float>& h, float factor, Tiles kind) {
+  PackedRows rows(s.m, s.k, s.r, kind);
+  rows.pack(a.data(), s.k, 1);
+  rows.set_spare(h.data(), factor);
+  return rows;
+}
+
+// c[r, k] = 2 h[m, r]^T a, where a(at) is what number `at` of a was rounded to.
+template <class A>
+void expect_transposed_product(const ThinSize& s, const std::vector<float>& h, A a,
+                               const std::vector<float>& c, double tolerance) {
+  for (int64_t q = 0; q < s.r; ++q) {
+    for (int64_t p = 0; p < s.k; ++p) {
+      double want = 0, size = 1;
+      for (int64_t i = 0; i < s.m; ++i) {
+        const double x =
+            2.0 * to_float(to_bfloat16(h[size_t(i * s.r + q)])) * a(size_t(i * s.k + p));
+        want += x;
+        size += std::fabs(x);
+      }
+      ASSERT_NEAR(c[size_t(q * s.k + p)], want, tolerance * size)
+          << s.m << " rows, " << q << ',' << p;
+    }
+  }
 }
 
 }  // namespace moxie::kernels
