@@ -82,7 +82,8 @@ std::span<float> row_of(const Tensor& logits, int64_t row) {
 
 }  // namespace
 
-Session::Session(const models::Model& model) : model_(model), state_(model.decoder->new_state()) {}
+Session::Session(const models::Model& model)
+    : model_(model), state_(model.decoder->new_state()), settling_(model) {}
 
 void Session::reset() {
   state_.truncate(0);
@@ -147,6 +148,7 @@ Generation Session::generate(const std::vector<int32_t>& prompt, const GenerateO
       result.finish_reason = "interrupted";
       break;
     }
+    if (options.settles) settling_.step();
     if (static_cast<int64_t>(result.tokens.size()) < options.max_tokens)
       hidden = read(tokens, tokens.size() - 1);
   }
@@ -208,6 +210,7 @@ std::vector<Generation> generate_batch(const models::Model& model,
   for (const auto& prompt : prompts) check_prompt(model, prompt);
   std::vector<Generation> results(prompts.size());
   std::vector<Lane> lanes;
+  Settling settling(model);
   size_t next = 0;
   int64_t done = 0;
   while (next < prompts.size() || !lanes.empty()) {
@@ -252,6 +255,7 @@ std::vector<Generation> generate_batch(const models::Model& model,
              prompts.size());
     }
     lanes = std::move(running);
+    if (options.settles) settling.step();
   }
   return results;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "infer/sampler.h"
+#include "infer/settling.h"
 #include "models/load.h"
 
 namespace moxie::infer {
@@ -14,6 +15,7 @@ struct GenerateOptions {
   int64_t max_tokens = 256;
   std::vector<std::string> stop;  // strings that end the text; not part of it
   SamplerOptions sampling;
+  bool settles = true;  // settling.h: for whoever counts what is allocated
 };
 
 struct Generation {
@@ -38,6 +40,7 @@ class Session {
   Tensor read(const std::vector<int32_t>& tokens, size_t from);  // hidden state of the last token
   const models::Model& model_;
   nn::SequenceState state_;
+  Settling settling_;
   std::vector<int32_t> held_;  // tokens that state_ holds
 };
 

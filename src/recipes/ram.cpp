@@ -1,14 +1,13 @@
 #include "recipes/ram.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <fstream>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/text_util.h"
 
 namespace moxie::recipes {
@@ -17,22 +16,6 @@ namespace {
 // The allocator rounds up and keeps a little of what was freed: a plan uses this share of the
 // limit.
 constexpr double kUsable = 0.92;
-
-uint64_t machine_bytes() {
-  return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
-         static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-}
-
-uint64_t free_bytes() {
-  std::ifstream file("/proc/meminfo");
-  std::string key;
-  uint64_t kib = 0;
-  while (file >> key >> kib) {
-    if (key == "MemAvailable:") return kib << 10;
-    file.ignore(64, '\n');
-  }
-  return machine_bytes() / 2;
-}
 
 // ", or --rank 4 (about 25.0 MiB)": the first value of each setting that alone lets the run fit.
 std::string others(const std::vector<RamSetting>& settings, uint64_t usable) {
@@ -55,7 +38,7 @@ std::string others(const std::vector<RamSetting>& settings, uint64_t usable) {
 }  // namespace
 
 uint64_t parse_ram(const std::string& text) {
-  if (text == "auto") return free_bytes() / 10 * 9;
+  if (text == "auto") return available_memory() / 10 * 9;
   double amount = 0;
   const char* end = text.data() + text.size();
   const auto [at, status] = std::from_chars(text.data(), end, amount);
@@ -63,7 +46,7 @@ uint64_t parse_ram(const std::string& text) {
   if (unit.size() > 1 && (unit.substr(1) == "B" || unit.substr(1) == "iB")) unit.resize(1);
   double bytes = -1;
   if (unit == "%") {
-    bytes = amount <= 100 ? amount / 100 * static_cast<double>(machine_bytes()) : -1;
+    bytes = amount <= 100 ? amount / 100 * static_cast<double>(machine_memory()) : -1;
   } else if (unit == "M" || unit == "G" || unit == "T") {
     bytes = amount * std::exp2(unit == "M" ? 20 : unit == "G" ? 30 : 40);
   }

@@ -256,6 +256,7 @@ std::vector<std::string> answer_all(const models::Model& model,
   for (const data::Prompt& prompt : prompts) tokens.push_back(prompt.tokens);
   infer::GenerateOptions options;
   options.max_tokens = 64;
+  options.settles = false;  // the plan counts weights as pages of their file
   std::vector<std::string> answers;
   for (auto& generation : infer::generate_batch(model, tokens, options, 8))
     answers.push_back(std::move(generation.text));

@@ -9,6 +9,7 @@
 #include "base/threads.h"
 #include "data/dataset.h"
 #include "infer/sampler.h"
+#include "infer/settling.h"
 #include "io/hub.h"
 #include "models/load.h"
 #include "ops/tape.h"
@@ -127,8 +128,10 @@ std::vector<int32_t> step(const nn::Decoder& decoder, const std::vector<int32_t>
   return next;
 }
 
-Job decode(nn::Decoder& decoder, const BenchOptions& options) {
+Job decode(const models::Model& model, const BenchOptions& options) {
   Job job;
+  nn::Decoder& decoder = *model.decoder;
+  infer::Settling settling(model);
   const ops::NoTape quiet;
   std::vector<nn::SequenceState> states;
   for (int64_t i = 0; i < options.batch; ++i) {
@@ -140,7 +143,10 @@ Job decode(nn::Decoder& decoder, const BenchOptions& options) {
   job.seconds = time_rounds(options.rounds, [&] {
     for (nn::SequenceState& state : states) state.truncate(options.context);
     std::vector<int32_t> tokens = random_tokens(options.batch, decoder, 1);
-    for (int64_t i = 0; i < options.tokens; ++i) tokens = step(decoder, tokens, states);
+    for (int64_t i = 0; i < options.tokens; ++i) {
+      settling.step();
+      tokens = step(decoder, tokens, states);
+    }
   });
   const Weights weights = count_weights(decoder);
   job.flops = 2 * weights.multiplied;
@@ -247,8 +253,7 @@ Job run(models::Model& model, const BenchOptions& options) {
   if (options.what == "train") return train(model, options);
   std::unique_ptr<adapt::Attachment> adapter;
   if (options.attach) adapter = attach_lora(model, options.rank);
-  return options.what == "prefill" ? prefill(*model.decoder, options)
-                                   : decode(*model.decoder, options);
+  return options.what == "prefill" ? prefill(*model.decoder, options) : decode(model, options);
 }
 
 Json share_of(const Job& job, double speed, quant::Compute compute, const MachineLimits& limits) {

@@ -3,28 +3,17 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include <fstream>
-
 #include "app/cli/verb.h"
 #include "base/cpu.h"
 #include "base/files.h"
+#include "base/large_pages.h"
+#include "base/memory.h"
 #include "base/text_util.h"
 #include "base/threads.h"
 #include "io/hub.h"
 
 namespace moxie::cli {
 namespace {
-
-uint64_t memory_kib(std::string_view key) {
-  std::ifstream in("/proc/meminfo");
-  std::string name;
-  std::string unit;
-  uint64_t value = 0;
-  while (in >> name >> value && std::getline(in, unit)) {
-    if (name == key) return value;
-  }
-  return 0;
-}
 
 Json features() {
   const Cpu& found = cpu();
@@ -71,8 +60,9 @@ Json examine() {
           {"isa", to_string(active_isa())},
           {"bf16_is_native", bf16_is_native()},
           {"caches", cache_sizes()},
-          {"memory_bytes", memory_kib("MemTotal:") * 1024},
-          {"available_bytes", memory_kib("MemAvailable:") * 1024},
+          {"memory_bytes", machine_memory()},
+          {"available_bytes", available_memory()},
+          {"large_pages", has_large_pages()},
           {"models_folder", io::models_folder().string()},
           {"cache_folder", cache_folder().string()},
           {"data_folder", data_folder().string()}};

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/cpu.h"
+#include "base/large_pages.h"
 #include "base/threads.h"
 #include "kernels/gemm.h"
 #include "kernels/micro.h"
@@ -67,20 +68,24 @@ double own_gflops(Operands& with, kernels::Arithmetic arithmetic) {
 
 double read_gigabytes() {
   // Larger than any cache it could hide in.
-  const std::vector<uint64_t> data(size_t{512} << 17, 1);  // 512 MiB
+  constexpr int64_t kCount = int64_t{512} << 17;  // 512 MiB
+  const auto memory = large_memory(kCount * sizeof(uint64_t));
+  if (memory == nullptr) return 0;
+  auto* data = reinterpret_cast<uint64_t*>(memory.get());
+  std::fill_n(data, kCount, uint64_t{1});
   std::atomic<uint64_t> sink{0};
   const double seconds = shortest_time([&] {
-    parallel_for(static_cast<int64_t>(data.size()), 1 << 16, [&](int64_t begin, int64_t end) {
+    parallel_for(kCount, 1 << 16, [&](int64_t begin, int64_t end) {
       uint64_t sums[8] = {};
       for (int64_t i = begin; i + 8 <= end; i += 8) {
-        for (int64_t k = 0; k < 8; ++k) sums[k] += data[static_cast<size_t>(i + k)];
+        for (int64_t k = 0; k < 8; ++k) sums[k] += data[i + k];
       }
       uint64_t sum = 0;
       for (const uint64_t part : sums) sum += part;
       sink += sum;
     });
   });
-  return static_cast<double>(data.size() * sizeof(uint64_t)) / seconds / 1e9;
+  return static_cast<double>(kCount * sizeof(uint64_t)) / seconds / 1e9;
 }
 
 }  // namespace
