@@ -28,8 +28,8 @@ uint64_t left_of_group() {
   if (!(std::ifstream(group + "memory.max") >> limit)) return std::numeric_limits<uint64_t>::max();
   std::ifstream(group + "memory.current") >> used;
   const std::string statistics = group + "memory.stat";
-  used -= std::min(used, number_after(statistics, "inactive_file") +
-                             number_after(statistics, "active_file"));
+  used -= std::min(
+      used, number_after(statistics, "inactive_file") + number_after(statistics, "active_file"));
   return limit - std::min(limit, used);
 }
 

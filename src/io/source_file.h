@@ -2,8 +2,8 @@
 // A model file, mapped, that can tell whether somebody cut it short since (rule S8): reading a
 // mapping beyond the end of its file would kill the process, so whoever is about to read asks
 // first.
-#include <filesystem>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -22,8 +22,8 @@ class SourceFile {
   std::span<const std::byte> bytes() const { return mapping_->bytes(); }
   void require_whole() const;  // throws kCorruptData when the file is shorter than it was
   // Puts about 1/shares of the file, from where the last call ended, in memory of large pages that
-  // takes the mapping's place (base/large_pages.h). False: there is nothing left to do, or it cannot
-  // be done. Others may read bytes() meanwhile.
+  // takes the mapping's place (base/large_pages.h). False: there is nothing left to do, or it
+  // cannot be done. Others may read bytes() meanwhile.
   bool settle(uint64_t shares) const;
 
  private:

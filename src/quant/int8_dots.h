@@ -48,10 +48,11 @@ template <class F, int kX>
   const std::byte* at[4] = {rows[0], rows[1], rows[2], rows[3]};
   __m128 sums[kX];
   for (int i = 0; i < kX; ++i) sums[i] = _mm_setzero_ps();
-  const std::byte* next = rows[0] + kRowsAhead<F> * (rows[1] - rows[0]);  // if they follow
+  const int64_t stride = rows[1] - rows[0];
+  const std::byte* follows = rows[0];
   for (int64_t b = 0; b < x.groups(); b += kGroups) {
-    for (int line = 0; line < 4 * F::kBytes; line += 64) _mm_prefetch(next + line, _MM_HINT_T0);
-    next += 4 * F::kBytes;
+    ask_for_next<F>(follows, stride);
+    follows += 4 * F::kBytes;
     const Factors<F> factors(at);
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g) {

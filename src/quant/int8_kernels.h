@@ -18,6 +18,7 @@
 #include "quant/codec.h"
 #include "quant/int8.h"
 #include "quant/int8_dots.h"
+#include "quant/int8_sixteens.h"
 #include "quant/k_blocks.h"
 
 #ifndef MOXIE_SCALAR_ONLY
@@ -103,6 +104,9 @@ void dots_scalar(const Int8Product& p, int64_t begin, int64_t end) {
 template <class F>
 void dots(const Int8Product& p, int64_t begin, int64_t end) {
 #ifndef MOXIE_SCALAR_ONLY
+  if constexpr (F::kBits < 8) {
+    if (active_isa() == Isa::kAvx512 && cpu().avx512_vnni) begin = dots_avx512<F>(p, begin, end);
+  }
   if (active_isa() >= Isa::kAvx2) return dots_avx2<F>(p, begin, end);
 #endif
   dots_scalar<F>(p, begin, end);

@@ -25,7 +25,7 @@ struct Q5_0 {
     }
   }
 
-  static constexpr int kBits = 5, kOffset = 16, kScaleAt = 0;
+  static constexpr int kBits = 5, kOffset = 16, kScaleAt = 0, kFifthsAt = 2;
   static constexpr Minima kMinima = Minima::kNone;
   static constexpr Multipliers kMultipliers = Multipliers::kNone;
   [[gnu::always_inline]] static void codes(const std::byte* src, int /*group*/, uint8_t* out) {

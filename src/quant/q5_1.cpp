@@ -27,7 +27,7 @@ struct Q5_1 {
     }
   }
 
-  static constexpr int kBits = 5, kOffset = 0, kScaleAt = 0;
+  static constexpr int kBits = 5, kOffset = 0, kScaleAt = 0, kFifthsAt = 4;
   static constexpr Minima kMinima = Minima::kBlock;
   static constexpr Multipliers kMultipliers = Multipliers::kNone;
   [[gnu::always_inline]] static void codes(const std::byte* src, int /*group*/, uint8_t* out) {
