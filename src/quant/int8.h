@@ -67,10 +67,10 @@ struct Int8Kernels {
   void (*panels)(const Int8Product& product, int64_t begin, int64_t end);  // for many
   void (*dots_scalar)(const Int8Product& product, int64_t begin, int64_t end);  // the reference
   PackTiles pack, pack_scalar;  // null where less than a group shares a scale
+  int64_t (*many)();            // rows of x from which panels are the faster way
 
   void multiply(const Int8Product& product, int64_t begin, int64_t end) const {
-    constexpr int64_t kMany = 4;  // rows of x from which panels are the faster way
-    (product.x.count >= kMany ? panels : dots)(product, begin, end);
+    (product.x.count >= many() ? panels : dots)(product, begin, end);
   }
 };
 

@@ -101,11 +101,22 @@ void dots_scalar(const Int8Product& p, int64_t begin, int64_t end) {
   }
 }
 
+// Codes of 8 bits come faster from memory by four rows than by sixteen.
+template <class F>
+bool takes_sixteens() {
+  return F::kBits < 8 && active_isa() == Isa::kAvx512 && cpu().avx512_vnni;
+}
+
+template <class F>
+int64_t many() {
+  return takes_sixteens<F>() ? 8 : 4;
+}
+
 template <class F>
 void dots(const Int8Product& p, int64_t begin, int64_t end) {
 #ifndef MOXIE_SCALAR_ONLY
   if constexpr (F::kBits < 8) {
-    if (active_isa() == Isa::kAvx512 && cpu().avx512_vnni) begin = dots_avx512<F>(p, begin, end);
+    if (takes_sixteens<F>()) begin = dots_avx512<F>(p, begin, end);
   }
   if (active_isa() >= Isa::kAvx2) return dots_avx2<F>(p, begin, end);
 #endif
@@ -157,7 +168,7 @@ void pack(const std::byte* rows, int64_t stride, int64_t lines, int64_t begin, i
 
 template <class F>
 constexpr Int8Kernels int8_kernels() {
-  Int8Kernels kernels{dots<F>, panels<F>, dots_scalar<F>, nullptr, nullptr};
+  Int8Kernels kernels{dots<F>, panels<F>, dots_scalar<F>, nullptr, nullptr, many<F>};
   if constexpr (F::kMultipliers != Multipliers::kHalf) {
     kernels.pack = pack<F>;
     kernels.pack_scalar = pack_scalar<F>;

@@ -328,7 +328,7 @@ template <class F, int kR, int kS>
 
 // Asks for the lines of [begin, end), a share of the bytes that the next panels are made of.
 MOXIE_INT8_HERE void fetch(const std::byte* begin, const std::byte* end) {
-  for (; begin < end; begin += 64) _mm_prefetch(begin, _MM_HINT_T0);
+  for (; begin < end; begin += 64) _mm_prefetch(begin, _MM_HINT_T1);
 }
 
 // kS panels with rows [first, last) of x.

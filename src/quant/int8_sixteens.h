@@ -256,7 +256,7 @@ MOXIE_SIXTEENS void dots(Rows at, const Int8Rows& x, int64_t first, __m512* acc)
       for (int line = 0; line < kPart; line += 64) _mm_prefetch(next + line, _MM_HINT_T1);
       __m512i codes[8];
       load_codes<F>(at, g, block, codes);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int i = 0; i < kX; ++i) {
         const int64_t group = (first + i) * x.groups() + b + g;
         const __m512i sum =
@@ -293,6 +293,7 @@ template <class F>
                                                            int64_t end) {
   for (; begin + sixteens::kRows <= end; begin += sixteens::kRows) {
     int64_t i = 0;
+    for (; i + 4 <= p.x.count; i += 4) sixteens::put_dots<F, 4>(p, begin, i);
     for (; i + 2 <= p.x.count; i += 2) sixteens::put_dots<F, 2>(p, begin, i);
     if (i < p.x.count) sixteens::put_dots<F, 1>(p, begin, i);
   }
