@@ -39,8 +39,10 @@ struct FusedTiles {
   // are of: what is read again much later is written past the caches, until settle().
   void (*gate)(Activation kind, const float* g, const float* u, BFloat16* y, BFloat16* g_kept,
                BFloat16* u_kept);
-  // dg = dy u f'(g), du = dy f(g) in place of g and u, as tiles of A.
-  void (*gate_backward)(Activation kind, const float* dy, BFloat16* g, BFloat16* u);
+  // dg = dy u f'(g), du = dy f(g) as tiles of A, of g and u as they were kept; if these are bf16
+  // too, they may stand in the same place.
+  void (*gate_backward)(Activation kind, const float* dy, const BFloat16* g, const BFloat16* u,
+                        BFloat16* dg, BFloat16* du);
   // A thread calls this before others read what it wrote.
   void (*settle)();
 

@@ -133,9 +133,10 @@ void gate(Activation kind, const float* g, const float* u, BFloat16* y, BFloat16
 }
 
 template <class F, class To>
-void gate_backward_with(const float* dy, BFloat16* g, BFloat16* u) {
-  To to_g(g);
-  To to_u(u);
+void gate_backward_with(const float* dy, const BFloat16* g, const BFloat16* u, BFloat16* dg_tiles,
+                        BFloat16* du_tiles) {
+  To to_g(dg_tiles);
+  To to_u(du_tiles);
   for (int64_t at = 0; at < kBlockNumbers; at += 32) {
     __m512 dg[2];
     __m512 du[2];
@@ -155,10 +156,11 @@ void gate_backward_with(const float* dy, BFloat16* g, BFloat16* u) {
 }
 
 template <class To>
-void gate_backward(Activation kind, const float* dy, BFloat16* g, BFloat16* u) {
-  if (kind == Activation::kSilu) return gate_backward_with<Silu, To>(dy, g, u);
-  if (kind == Activation::kGeluTanh) return gate_backward_with<GeluTanh, To>(dy, g, u);
-  scalar<To>().gate_backward(kind, dy, g, u);
+void gate_backward(Activation kind, const float* dy, const BFloat16* g, const BFloat16* u,
+                   BFloat16* dg, BFloat16* du) {
+  if (kind == Activation::kSilu) return gate_backward_with<Silu, To>(dy, g, u, dg, du);
+  if (kind == Activation::kGeluTanh) return gate_backward_with<GeluTanh, To>(dy, g, u, dg, du);
+  scalar<To>().gate_backward(kind, dy, g, u, dg, du);
 }
 
 void settle() {
@@ -210,8 +212,8 @@ void scale_rows(const float* factors, BFloat16* w) {
 }
 
 void scale_rows8(const float* factors, BFloat16* w) {
-  for (int64_t half = 0; half < 2; ++half, w += kTileSize, factors += kLines) {
-    auto& tile = *reinterpret_cast<Int8TileA*>(w);
+  for (int64_t half = 0; half < 2; ++half, factors += kLines) {
+    auto& tile = reinterpret_cast<Int8TileA*>(w)[half];
     for (float* numbers : {tile.scales, tile.sums}) {
       _mm512_storeu_ps(numbers, _mm512_mul_ps(_mm512_loadu_ps(factors), _mm512_loadu_ps(numbers)));
     }

@@ -48,15 +48,16 @@ void gate(Activation kind, const float* g, const float* u, BFloat16* y, BFloat16
 }
 
 template <Round kRound>
-void gate_backward(Activation kind, const float* dy, BFloat16* g, BFloat16* u) {
+void gate_backward(Activation kind, const float* dy, const BFloat16* g, const BFloat16* u,
+                   BFloat16* dg, BFloat16* du) {
   float values[2][kBlockNumbers];
   float gradients[2][kBlockNumbers];
   widen(g, values[0]);
   widen(u, values[1]);
   row_kernels<float>().gate_backward(kind, values[0], values[1], dy, gradients[0], gradients[1],
                                      kBlockNumbers);
-  kRound(gradients[0], g);
-  kRound(gradients[1], u);
+  kRound(gradients[0], dg);
+  kRound(gradients[1], du);
 }
 
 void settle() {}
@@ -92,7 +93,7 @@ void scale_rows(const float* factors, BFloat16* w) {
 
 void scale_rows8(const float* factors, BFloat16* w) {
   for (int64_t i = 0; i < kBandLines; ++i) {
-    auto& tile = *reinterpret_cast<Int8TileA*>(w + i / kLines * kTileSize);
+    auto& tile = reinterpret_cast<Int8TileA*>(w)[i / kLines];
     tile.scales[i % kLines] *= factors[i];
     tile.sums[i % kLines] *= factors[i];
   }

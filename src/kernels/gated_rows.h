@@ -9,12 +9,13 @@
 namespace moxie::kernels {
 
 // g = x gate^T + spare thin^T, u likewise with `up` [n, x.cols()], y = f(g) u, n = y.cols(). g and
-// u are kept where they are given [rows, n].
+// u are kept where they are given [rows, n], in bf16.
 void multiply_gated(const PackedRows& x, const Factor& gate, const Factor& up, Activation kind,
                     PackedRows* g, PackedRows* u, PackedRows& y);
-// From the gradient of y, dz down + spare thin with `down` [dz.cols(), n], g and u become their own
-// gradients.
+// The gradients of g and u, from that of y, dz down + spare thin with `down` [dz.cols(), n]; in
+// bf16 they may take the place of g and u.
 void multiply_gated_backward(const PackedRows& dz, const Factor& down, Activation kind,
-                             PackedRows& g, PackedRows& u);
+                             const PackedRows& g, const PackedRows& u, PackedRows& dg,
+                             PackedRows& du);
 
 }  // namespace moxie::kernels

@@ -38,7 +38,7 @@ struct PackedProblem {
   int64_t depth;                // of a block, a multiple of 32
   const float* thin = nullptr;  // B for A's spare numbers, given as B is
 
-  int64_t pair() const { return pair_of_b(a.kind()); }
+  int64_t pair() const { return pair_size(a.kind()); }
   int64_t blocks() const { return ceil_div(a.cols(), depth); }
   bool is_last(int64_t block) const { return (block + 1) * depth >= a.cols(); }
   // Tiles of a block, of which the last has the spare ones as well.
@@ -77,7 +77,7 @@ void strips(const PackedProblem& p, int64_t block, int64_t i0, int64_t i1, int64
                  .goes_on = true};
   for (int64_t i = i0; i < i1; i += kBandLines) {
     part.rows = static_cast<int>(std::min(kBandLines, i1 - i));
-    part.a = p.a.band(i / kBandLines) + block * (p.depth / kTileDepth) * kTilePair;
+    part.a = p.a.band(i / kBandLines) + block * (p.depth / kTileDepth) * p.pair();
     part.b = panel;
     for (int64_t c = j0; c < j1; c += kBandLines, part.b += part.depth * p.pair()) {
       part.cols = static_cast<int>(std::min(kBandLines, j1 - c));
@@ -170,11 +170,11 @@ void multiply_bf16(const Problem& t) {
 
 PackedRows::PackedRows(int64_t rows, int64_t cols, int64_t spare, Tiles kind)
     : rows_(rows), cols_(cols), spare_(spare), kind_(kind) {
-  memory_ = Tensor::empty({bands() * (tiles() + spare_tiles()) * kTilePair}, DType::kBF16);
+  memory_ = Tensor::empty({bands() * (tiles() + spare_tiles()) * pair_size(kind)}, DType::kBF16);
 }
 
 BFloat16* PackedRows::band(int64_t index) const {
-  return memory_.data<BFloat16>() + index * (tiles() + spare_tiles()) * kTilePair;
+  return memory_.data<BFloat16>() + index * (tiles() + spare_tiles()) * pair_size(kind_);
 }
 
 void PackedRows::pack(const float* src, int64_t row, int64_t step) {
@@ -191,7 +191,8 @@ void PackedRows::pack(const float* src, int64_t row, int64_t step) {
       }
       // What turns a band reads all of it.
       for (int64_t tile = 0; lines <= kLines && tile < tiles(); ++tile) {
-        std::fill_n(band(index) + tile * kTilePair + kTileSize, kTileSize, BFloat16{});
+        std::fill_n(band(index) + tile * pair_size(kind_) + tile_size(kind_), tile_size(kind_),
+                    BFloat16{});
       }
     }
   });
@@ -205,7 +206,8 @@ void PackedRows::set_spare(const float* h, float factor) {
       const int64_t i = index * kBandLines;
       const int64_t lines = std::min(kBandLines, rows_ - i);
       for (int64_t at = 0; at < lines * spare_; ++at) scaled[at] = factor * h[i * spare_ + at];
-      kernel.along(scaled, spare_, lines, spare_, Side::kA, band(index) + tiles() * kTilePair);
+      kernel.along(scaled, spare_, lines, spare_, Side::kA,
+                   band(index) + tiles() * pair_size(kind_));
     }
   });
 }

@@ -9,14 +9,14 @@ constexpr int kRows = 4;  // of a register tile
 // Rows [from, from + 4) of a block, of 16 or 32 columns.
 template <int kB>
 void multiply_rows(const TileBlock& t, int from) {
-  const auto* a = reinterpret_cast<const Int8TileA*>(t.a + from / 16 * kTileSize);
+  const auto* a = reinterpret_cast<const Int8TileA*>(t.a) + from / 16;
   const auto* b = reinterpret_cast<const Int8TileB*>(t.b);
   const int line = from % 16;
   __m512 sums[kRows][kB], parts[kRows][kB];
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < kB; ++j) sums[i][j] = parts[i][j] = _mm512_setzero_ps();
   }
-  for (int64_t p = 0; p < t.depth; ++p, b += 2) {
+  for (int64_t p = 0; p < t.depth; ++p, a += 2, b += 2) {
     __m512i codes[kRows][kB];
 #pragma GCC unroll 4
     for (int i = 0; i < kRows; ++i) {
@@ -57,7 +57,6 @@ void multiply_rows(const TileBlock& t, int from) {
           sums[i][j] = _mm512_fmadd_ps(_mm512_set1_ps(a->sums[line + i]), minima, sums[i][j]);
       }
     }
-    a = reinterpret_cast<const Int8TileA*>(reinterpret_cast<const BFloat16*>(a) + kTilePair);
   }
   put_sums(t, from, sums);
 }
@@ -167,9 +166,8 @@ struct Span {  // a block's numbers along k
 };
 // Where the tile of a band stands that holds numbers from p on of its first 16 lines, or the
 // others.
-BFloat16* tile_at(BFloat16* band, Side side, int64_t p, bool is_second) {
-  const int64_t index = p / kTileDepth * 2 + (is_second ? 1 : 0);
-  return band + index * (side == Side::kA ? kTileSize : size_of_b(Tiles::kInt8));
+BFloat16* tile_at(BFloat16* band, int64_t p, bool is_second) {
+  return band + (p / kTileDepth * 2 + (is_second ? 1 : 0)) * tile_size(Tiles::kInt8);
 }
 template <class F>
 void for_blocks(int64_t k, Side side, F f) {
@@ -194,7 +192,7 @@ void along_block(const Read& read, Span span, Side side, bool is_second, BFloat1
   alignas(64) float inverses[16];
   _mm512_store_ps(inverses, steps.inverses);
   for (int64_t p = span.begin; p < span.end; p += kTileDepth) {
-    BFloat16* tile = tile_at(band, side, p, is_second);
+    BFloat16* tile = tile_at(band, p, is_second);
     alignas(64) int8_t lines[16][32];
     __m512i sums[16];
     for (int i = 0; i < 16; ++i) {
@@ -255,7 +253,7 @@ void across_block(const Read& read, Span span, Side side, bool is_second, BFloat
     most = _mm512_max_epi32(most, magnitudes(read(p)));
   const Steps steps = steps_of(most);
   for (int64_t at = span.begin; at < span.end; at += kTileDepth) {
-    BFloat16* tile = tile_at(band, side, at, is_second);
+    BFloat16* tile = tile_at(band, at, is_second);
     __m512i fours[8];
     for (int64_t q = 0; q < 8; ++q) {
       __m512i codes[4];
@@ -288,7 +286,7 @@ void across_int8(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, 
 void turn_int8(const BFloat16* a, BFloat16* b) {
   alignas(64) BFloat16 numbers[2 * kTileSize];
   for (int64_t i = 0; i < kBandLines; ++i) {
-    const auto& tile = *reinterpret_cast<const Int8TileA*>(a + i / kLines * kTileSize);
+    const auto& tile = reinterpret_cast<const Int8TileA*>(a)[i / kLines];
     const int8_t* line = tile.codes[i % kLines];
     const __m512 scale = _mm512_set1_ps(tile.scales[i % kLines]);
     const auto widened = [&](int at) {

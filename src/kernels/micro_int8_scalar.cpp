@@ -22,10 +22,10 @@ namespace {
 
 // Tile `index` of a band: two stand side by side along the lines.
 Int8TileA& tile_of_a(BFloat16* band, int64_t index) {
-  return *reinterpret_cast<Int8TileA*>(band + index * kTileSize);
+  return reinterpret_cast<Int8TileA*>(band)[index];
 }
 const Int8TileA& tile_of_a(const BFloat16* band, int64_t index) {
-  return *reinterpret_cast<const Int8TileA*>(band + index * kTileSize);
+  return reinterpret_cast<const Int8TileA*>(band)[index];
 }
 Int8TileB& tile_of_b(BFloat16* band, int64_t index) {
   return reinterpret_cast<Int8TileB*>(band)[index];

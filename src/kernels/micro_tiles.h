@@ -9,16 +9,16 @@
 // of a line stand side by side. A band is 32 lines: at each 32 k's the tile of its first 16 lines,
 // then that of the others. Lines and k's beyond those given are 0.
 //
-// Tiles of A of 8-bit integers stand in the same places and leave some of their 1 KiB alone; those
-// of B follow each other without gaps, which would leave sets of L1 unused. Numbers of a line that
-// share a scale of f32 are codes of at most 127, rounded as quant/int8.h rounds activations: 32 of
-// A, up to 128 of B, those that are packed in one call. Or B's are the codes of a quantised weight
-// as they stand, with the scales, and where there are such the minima, of its own groups of 32.
-// Products of codes are summed exactly in 32 numbers along k and then in f32, on every instruction
-// set the same bits: part = fma(a's scale, codes, part) in a block of B; at its end sum = fma(part,
-// b's scale, sum), then sum = fma(a's sum, b's minimum, sum). Such blocks with scales that are
-// powers of two are MXINT8 (Rouhani et al., 2023, "Microscaling Data Formats for Deep Learning").
-// On CPUs without AMX they are multiplied at nearly twice the speed of bf16.
+// Tiles of 8-bit integers are smaller, and follow each other in the same order without gaps, which
+// would leave sets of L1 unused. Numbers of a line that share a scale of f32 are codes of at most
+// 127, rounded as quant/int8.h rounds activations: 32 of A, up to 128 of B, those that are packed
+// in one call. Or B's are the codes of a quantised weight as they stand, with the scales, and where
+// there are such the minima, of its own groups of 32. Products of codes are summed exactly in 32
+// numbers along k and then in f32, on every instruction set the same bits: part = fma(a's scale,
+// codes, part) in a block of B; at its end sum = fma(part, b's scale, sum), then sum = fma(a's sum,
+// b's minimum, sum). Such blocks with scales that are powers of two are MXINT8 (Rouhani et al.,
+// 2023, "Microscaling Data Formats for Deep Learning"). On CPUs without AMX they are multiplied at
+// nearly twice the speed of bf16.
 #include <cstdint>
 
 #include "tensor/dtype.h"
@@ -49,12 +49,13 @@ struct [[gnu::may_alias]] Int8TileB {
 };
 inline constexpr int64_t kInt8Block = 128;  // numbers of B along k that share a scale
 
-// What a tile of B takes, in numbers of bf16, and a pair of them.
-constexpr int64_t size_of_b(Tiles kind) {
-  return kind == Tiles::kBF16 ? kTileSize : int64_t{sizeof(Int8TileB)} / 2;
+// What a tile takes, of A or of B, in numbers of bf16, and a pair of them.
+static_assert(sizeof(Int8TileA) == sizeof(Int8TileB));
+constexpr int64_t tile_size(Tiles kind) {
+  return kind == Tiles::kBF16 ? kTileSize : int64_t{sizeof(Int8TileA)} / 2;
 }
-constexpr int64_t pair_of_b(Tiles kind) {
-  return 2 * size_of_b(kind);
+constexpr int64_t pair_size(Tiles kind) {
+  return 2 * tile_size(kind);
 }
 
 // c[i, j] (+)= alpha sum_k a[i, k] b[k, j] for i < rows <= 32 and j < cols <= 32.

@@ -48,7 +48,7 @@ void pack_rows(const Source& b, Tiles kind, const T* rows, int64_t k0, int64_t k
       const int64_t lines = std::min(kLines, count - first);
       for (int64_t i = 0; i < lines; ++i)
         decode_row(*b.decoder, j + first + i, k0, k1, buffer + i * depth);
-      along(kind, buffer, depth, lines, depth, band + first / kLines * size_of_b(kind));
+      along(kind, buffer, depth, lines, depth, band + first / kLines * tile_size(kind));
     }
   }
 }
@@ -73,7 +73,7 @@ void pack_columns(const Source& b, Tiles kind, const T* rows, int64_t k0, int64_
   const int64_t step = kind == Tiles::kInt8 ? kInt8Block : kTileDepth;
   auto* buffer = reinterpret_cast<T*>(
       scratch(Scratch::kRows, decodes ? static_cast<size_t>(step * width) : 0));
-  for (int64_t p = k0; p < k1; p += step, bands += step / kTileDepth * pair_of_b(kind)) {
+  for (int64_t p = k0; p < k1; p += step, bands += step / kTileDepth * pair_size(kind)) {
     const int64_t depth = std::min(step, k1 - p);
     for (int64_t i = 0; decodes && i < depth; ++i)
       decode_row(*b.decoder, p + i, j0, j1, buffer + i * width);
@@ -90,8 +90,8 @@ void pack_columns(const Source& b, Tiles kind, const T* rows, int64_t k0, int64_
 void turn_rows(const PackedRows& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, int64_t size,
                BFloat16* bands) {
   for (int64_t p = k0; p < k1; p += kTileDepth, bands += kTilePair) {
-    const BFloat16* tiles = b.band(p / kTileDepth) + j0 / kBandLines * kTilePair;
-    for (int64_t j = j0; j < j1; j += kBandLines, tiles += kTilePair)
+    const BFloat16* tiles = b.band(p / kTileDepth) + j0 / kBandLines * pair_size(b.kind());
+    for (int64_t j = j0; j < j1; j += kBandLines, tiles += pair_size(b.kind()))
       micro_tiles(b.kind()).turn(tiles, bands + (j - j0) / kBandLines * size);
   }
 }

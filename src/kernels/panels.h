@@ -71,7 +71,7 @@ class Panels {
   int64_t numbers(int64_t columns) const {
     int64_t all = 0;
     for (int64_t index = 0; index < count(); ++index) all += tiles(index);
-    return all * pair_of_b(a_.kind()) * ceil_div(columns, kBandLines);
+    return all * pair_size(a_.kind()) * ceil_div(columns, kBandLines);
   }
 
   // Few rows: each thread packs the columns that it multiplies.
@@ -94,11 +94,11 @@ class Panels {
   void pack(int64_t j, int64_t end, int64_t from, int64_t to, BFloat16* panel) const {
     for (int64_t index = 0; index < count(); ++index) {
       const Source& b = sources_[static_cast<size_t>(index)];
-      const int64_t size = tiles(index) * pair_of_b(a_.kind());
+      const int64_t size = tiles(index) * pair_size(a_.kind());
       BFloat16* bands = panel + (from - j) / kBandLines * size;
       pack_tiles(b, a_.kind(), 0, a_.cols(), from, to, size, bands);
       pack_thin(b, factors_[static_cast<size_t>(index)].thin, a_.kind(), a_.spare(), n_, from, to,
-                size, bands + a_.tiles() * pair_of_b(a_.kind()));
+                size, bands + a_.tiles() * pair_size(a_.kind()));
       panel += ceil_div(end - j, kBandLines) * size;
     }
   }
@@ -127,10 +127,10 @@ class Panels {
           std::fill_n(sums, 2 * kBlockNumbers, 0.0f);
         for (int64_t index = 0; index < count(); ++index) {
           part.depth = tiles(index);
-          part.b = from + (c - j) / kBandLines * part.depth * pair_of_b(a_.kind());
+          part.b = from + (c - j) / kBandLines * part.depth * pair_size(a_.kind());
           part.c = sums + index * kBlockNumbers;
           kernel.multiply(part);
-          from += ceil_div(end - j, kBandLines) * part.depth * pair_of_b(a_.kind());
+          from += ceil_div(end - j, kBandLines) * part.depth * pair_size(a_.kind());
         }
         take(i, c / kBandLines, sums);
       }
@@ -148,7 +148,7 @@ class Panels {
 
 // Where block (i, j) stands in packed rows.
 inline BFloat16* tiles_at(const PackedRows& rows, int64_t i, int64_t j) {
-  return rows.band(i) + j * kTilePair;
+  return rows.band(i) + j * pair_size(rows.kind());
 }
 
 }  // namespace moxie::kernels

@@ -119,8 +119,8 @@ Tensor forward_packed(Call& call, const Tensor& input, const MlpParts& parts) {
     kept.x.set_spare(kept.h.data<float>(), 1);
   }
   if (keeps) {
-    kept.gate = PackedRows(n, width, r_gate, tiles);
-    kept.up = PackedRows(n, width, r - r_gate, tiles);
+    kept.gate = PackedRows(n, width, r_gate);
+    kept.up = PackedRows(n, width, r - r_gate);
   }
   const Tensor thin_gate = thin_of(gate, 0, r);
   const Tensor thin_up = thin_of(up, r_gate, r);
@@ -183,9 +183,14 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
     da_down = packed_gradient_a(packed_gradient_inner(rows, down.b, down.scaling), kept.y);
   }
   kept.y = PackedRows();
+  const bool takes_place = rows.kind() == kernels::Tiles::kBF16;
+  const auto gradient_of = [&](const PackedRows& of) {
+    return takes_place ? of : PackedRows(n, of.cols(), of.spare(), rows.kind());
+  };
+  PackedRows d_gate = gradient_of(kept.gate), d_up = gradient_of(kept.up);
   kernels::multiply_gated_backward(rows, {down.weight.decoder(n), data_of(down.a)},
-                                   attributes.activation, kept.gate, kept.up);
-  rows = PackedRows();
+                                   attributes.activation, kept.gate, kept.up, d_gate, d_up);
+  rows = kept.gate = kept.up = PackedRows();
   const bool adds = call.gathered[0].defined();
   Tensor dx;
   if (call.wanted[0]) dx = call.gradient_of(0, {n, gate.weight.cols()}, DType::kF32);
@@ -193,7 +198,7 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   Tensor db[2];
   int64_t at = 0;
   for (const auto& [part, own, its_db] :
-       {std::tuple(&gate, &kept.gate, &db[0]), std::tuple(&up, &kept.up, &db[1])}) {
+       {std::tuple(&gate, &d_gate, &db[0]), std::tuple(&up, &d_up, &db[1])}) {
     if (part->is_adapted()) {
       *its_db = packed_gradient_b(*own, columns(kept.h, at, at + rank_of(*part)), part->scaling);
       put_columns(packed_gradient_inner(*own, part->b, part->scaling), 1, dh, at);

@@ -58,7 +58,7 @@ Result run(const GatedSize& s) {
                  {decoder(by_up), nullptr}, Activation::kSilu, &g, &u, y);
   Result result{unpacked(g), unpacked(u), unpacked(y), {}, {}};
   multiply_gated_backward(packed(dz, s.m, s.k, s.r, h), {decoder(by_down), back.data()},
-                          Activation::kSilu, g, u);
+                          Activation::kSilu, g, u, g, u);
   result.dg = unpacked(g);
   result.du = unpacked(u);
   return result;

@@ -206,7 +206,7 @@ TEST(Int8Tiles, TheirTransposeTimesThemIsSummedOverRows) {
 std::vector<float> numbers_of(const BFloat16* tiles) {
   std::vector<float> numbers;
   for (int64_t i = 0; i < kBandLines; ++i) {
-    const auto& tile = *reinterpret_cast<const Int8TileA*>(tiles + i / kLines * kTileSize);
+    const auto& tile = reinterpret_cast<const Int8TileA*>(tiles)[i / kLines];
     int sum = 0;
     for (const int8_t code : tile.codes[i % kLines]) {
       numbers.push_back(tile.scales[i % kLines] * static_cast<float>(code));
@@ -238,13 +238,14 @@ TEST(Int8Tiles, EveryInstructionSetMakesThemOfSumsAlike) {
     std::vector<float> y[2], dg[2], du[2];
     int place = 0;
     for (const FusedTiles* table : {&fused(Tiles::kInt8), &kFusedInt8Scalar}) {
-      Pair own_y, own_g, own_u;
+      Pair own_y, own_g, own_u, own_dg, own_du;
       table->gate(kind, g.data(), u.data(), own_y.numbers, own_g.numbers, own_u.numbers);
       table->settle();
       y[place] = numbers_of(own_y.numbers);
-      table->gate_backward(kind, dy.data(), own_g.numbers, own_u.numbers);
-      dg[place] = numbers_of(own_g.numbers);
-      du[place] = numbers_of(own_u.numbers);
+      table->gate_backward(kind, dy.data(), own_g.numbers, own_u.numbers, own_dg.numbers,
+                           own_du.numbers);
+      dg[place] = numbers_of(own_dg.numbers);
+      du[place] = numbers_of(own_du.numbers);
       ++place;
     }
     expect_near(y[0], y[1], "y");
