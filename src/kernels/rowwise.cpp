@@ -100,6 +100,12 @@ struct Reference {
     for (int64_t i = 0; i < n; ++i)
       y[i] = to_float16(static_cast<float>(std::clamp(x[i], T{-65504}, T{65504})));
   }
+  static void widen_bf16(const BFloat16* x, T* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) y[i] = value(x[i]);
+  }
+  static void narrow_bf16(const T* x, BFloat16* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) y[i] = to_bfloat16(static_cast<float>(x[i]));
+  }
   static void activate(Activation kind, const T* x, T* y, int64_t n) {
     for (int64_t i = 0; i < n; ++i) y[i] = activation(kind, x[i]);
   }
@@ -168,6 +174,8 @@ struct Reference {
                                         group_mix<Float16>,
                                         widen,
                                         narrow,
+                                        widen_bf16,
+                                        narrow_bf16,
                                         activate,
                                         activate_backward,
                                         gate,

@@ -49,6 +49,9 @@ struct RowKernels {
   // Rounds to nearest even. What is beyond +-65504, the largest, becomes that and not an infinity,
   // of which every later sum would be infinite or NaN; NaN stays NaN.
   void (*narrow)(const T* x, Float16* y, int64_t n);
+  // The same of bf16, whose range is f32's.
+  void (*widen_bf16)(const BFloat16* x, T* y, int64_t n);
+  void (*narrow_bf16)(const T* x, BFloat16* y, int64_t n);
 
   void (*activate)(Activation kind, const T* x, T* y, int64_t n);
   void (*activate_backward)(Activation kind, const T* x, const T* dy, T* dx, int64_t n);

@@ -103,6 +103,12 @@ void Block::visit_vectors(const std::function<void(Param&)>& f) {
   });
 }
 
+Tensor Block::norm(const DecoderConfig& config, Tensor x, const Param& weight) const {
+  if (weight.name.empty()) return x;  // this placement has no norm here
+  return ops::rms_norm(x, use(const_cast<Param&>(weight)), config.norm_epsilon, config.norm_shift,
+                       o.weight.arithmetic() == kernels::Arithmetic::kBF16);
+}
+
 Tensor Block::attend(const DecoderConfig& config, const Tensor& query, const Tensor& key,
                      const Tensor& value, const Pass& pass) const {
   const int64_t window = config.layers[static_cast<size_t>(index)].window;
@@ -155,10 +161,8 @@ Tensor Block::attention(const DecoderConfig& config, const Tensor& x, const Pass
     value = std::move(parts[2]);
   }
   if (config.qk_norm != QkNorm::kNone) {
-    query = ops::rms_norm(query, use(const_cast<Param&>(q_norm)), config.norm_epsilon,
-                          config.norm_shift);
-    key =
-        ops::rms_norm(key, use(const_cast<Param&>(k_norm)), config.norm_epsilon, config.norm_shift);
+    query = norm(config, query, q_norm);
+    key = norm(config, key, k_norm);
   }
   const LayerConfig& layer = config.layers[static_cast<size_t>(index)];
   if (layer.uses_rope) {
@@ -192,18 +196,14 @@ Tensor Block::mlp(const DecoderConfig& config, const Tensor& x, const Pass& pass
 }
 
 Tensor Block::forward(const DecoderConfig& config, const Tensor& stream, const Pass& pass) const {
-  const auto norm = [&](Tensor x, const Param& weight) {
-    if (weight.name.empty()) return x;  // this placement has no norm here
-    return ops::rms_norm(x, use(const_cast<Param&>(weight)), config.norm_epsilon,
-                         config.norm_shift);
-  };
   const auto add = [&](const Tensor& x, Tensor branch, const Site& site) {
     if (config.residual_scale != 1) branch = ops::scale(branch, config.residual_scale);
     return site.run_taps({}, ops::add(x, std::move(branch)), pass.taps);
   };
-  const Tensor middle = add(
-      stream, norm(attention(config, norm(stream, attn_norm), pass), attn_post_norm), attn_stream);
-  return add(middle, norm(mlp(config, norm(middle, mlp_norm), pass), mlp_post_norm), mlp_stream);
+  Tensor branch = attention(config, norm(config, stream, attn_norm), pass);
+  const Tensor middle = add(stream, norm(config, std::move(branch), attn_post_norm), attn_stream);
+  branch = mlp(config, norm(config, middle, mlp_norm), pass);
+  return add(middle, norm(config, std::move(branch), mlp_post_norm), mlp_stream);
 }
 
 }  // namespace moxie::nn

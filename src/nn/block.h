@@ -29,6 +29,7 @@ struct Block {
   Tensor attend(const DecoderConfig& config, const Tensor& query, const Tensor& key,
                 const Tensor& value, const Pass& pass) const;
   Tensor mlp(const DecoderConfig& config, const Tensor& x, const Pass& pass) const;
+  Tensor norm(const DecoderConfig& config, Tensor x, const Param& weight) const;
 };
 
 }  // namespace moxie::nn

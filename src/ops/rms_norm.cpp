@@ -6,12 +6,14 @@
 #include "base/threads.h"
 #include "kernels/rowwise.h"
 #include "ops/checks.h"
+#include "ops/kept.h"
 
 namespace moxie::ops {
 namespace {
 
 struct Attributes {
   double epsilon, shift;
+  bool keeps_bf16;
 };
 
 Tensor forward(Call& call, std::span<const Tensor> in) {
@@ -25,7 +27,10 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
          w.shape().to_string(), x.cols(), name_of(x.dtype()));
   }
   const auto& attributes = attributes_of<Attributes>(call);
-  if (call.any_wanted()) call.saved = {x, w};
+  if (call.any_wanted()) {
+    const bool narrows = attributes.keeps_bf16 && x.dtype() == DType::kF32;
+    call.saved = {narrows ? in_bf16(x) : x, w};
+  }
   Tensor y = Tensor::empty(x.shape(), x.dtype());
   dispatch_float(x.dtype(), "rms_norm", [&](auto zero) {
     using T = decltype(zero);
@@ -42,7 +47,8 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
 
 std::vector<Tensor> backward(Call& call, const Tensor& dy) {
   const auto& attributes = attributes_of<Attributes>(call);
-  const Tensor& x = call.saved[0];
+  const bool is_narrow = call.saved[0].dtype() == DType::kBF16;
+  const Tensor x = is_narrow ? in_f32(call.saved[0]) : call.saved[0];
   const Tensor& w = call.saved[1];
   const int64_t d = w.count();
   Tensor dx = Tensor::empty(x.shape(), x.dtype());
@@ -69,11 +75,11 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
 std::vector<Sample> samples(Rng& rng) {
   return {{"rows",
            {random_normal(rng, {3, 10}), random_normal(rng, {10})},
-           Attributes{1e-5, 0},
+           Attributes{1e-5, 0, false},
            {true, true}},
           {"heads, shifted",
            {random_normal(rng, {2, 8}), random_normal(rng, {4})},
-           Attributes{1e-6, 1},
+           Attributes{1e-6, 1, false},
            {true, true}}};
 }
 
@@ -83,9 +89,10 @@ extern const OpDef rms_norm_entry;
 const OpDef rms_norm_entry{"root-mean-square norm with weights", forward, backward, nullptr,
                            samples};
 
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon, double shift) {
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon, double shift,
+                bool keeps_bf16) {
   const Tensor inputs[] = {x, weight};
-  return record(rms_norm_entry, inputs, Attributes{epsilon, shift});
+  return record(rms_norm_entry, inputs, Attributes{epsilon, shift, keeps_bf16});
 }
 
 }  // namespace moxie::ops

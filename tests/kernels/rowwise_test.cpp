@@ -1,6 +1,7 @@
 #include "kernels/rowwise.h"
 
 #include <gtest/gtest.h>
+#include <bit>
 
 #include <algorithm>
 #include <array>
@@ -250,6 +251,29 @@ TEST(Rowwise, GroupsOfHeadsEqualTheDoubleReferenceAndEachHeadAlone) {
       table->group_mix_f16(w.data(), heads, halves.data(), stride, n, d, mixed_other.data());
       EXPECT_EQ(other, y) << name << " f16 " << heads;
       EXPECT_EQ(mixed_other, mixed) << name << " f16 " << heads;
+    }
+  }
+}
+
+TEST(Rowwise, NumbersOfBF16AreThoseOfToBFloat16) {
+  auto values = normals(45, 19, 3);
+  const float special[] = {0.0f, -0.0f, 1e-40f, 3.4e38f, std::nanf(""), INFINITY, 1.00390625f};
+  values.insert(values.end(), std::begin(special), std::end(special));
+  for (const auto& [name, table] : tables()) {
+    for (const int64_t n : {int64_t{1}, int64_t{7}, int64_t{16}, std::ssize(values)}) {
+      const float* from = values.data() + std::ssize(values) - n;
+      std::vector<BFloat16> narrow(size_t(n) + 1, BFloat16{0x1234});
+      table->narrow_bf16(from, narrow.data(), n);
+      EXPECT_EQ(narrow.back().bits, 0x1234) << name;
+      std::vector<float> wide(size_t(n) + 1, 9.0f);
+      table->widen_bf16(narrow.data(), wide.data(), n);
+      EXPECT_EQ(wide.back(), 9.0f) << name;
+      for (int64_t i = 0; i < n; ++i) {
+        EXPECT_EQ(narrow[size_t(i)].bits, to_bfloat16(from[i]).bits) << name << ' ' << from[i];
+        EXPECT_EQ(std::bit_cast<uint32_t>(wide[size_t(i)]),
+                  std::bit_cast<uint32_t>(to_float(narrow[size_t(i)])))
+            << name;
+      }
     }
   }
 }

@@ -130,7 +130,7 @@ void expect_follows(const std::vector<double>& losses, const std::vector<double>
     EXPECT_NEAR(losses[i], exact[i], 5e-3 * exact[i]) << "step " << i;
     sum += losses[i] / exact[i] - 1;
   }
-  EXPECT_NEAR(sum / 30, 0, 5e-4);
+  EXPECT_NEAR(sum / 30, 0, 8e-4);
 }
 
 // On quantised weights the forward may multiply in integers, or all of a step in bf16: the curve

@@ -1,0 +1,27 @@
+#include "ops/kept.h"
+
+#include "base/threads.h"
+#include "kernels/rowwise.h"
+#include "ops/checks.h"
+
+namespace moxie::ops {
+
+Tensor in_bf16(const Tensor& x) {
+  Tensor kept = Tensor::empty(x.shape(), DType::kBF16);
+  parallel_for(x.count(), kElementGrain, [&](int64_t begin, int64_t end) {
+    kernels::row_kernels<float>().narrow_bf16(x.data<float>() + begin,
+                                              kept.data<BFloat16>() + begin, end - begin);
+  });
+  return kept;
+}
+
+Tensor in_f32(const Tensor& kept) {
+  Tensor x = Tensor::empty(kept.shape(), DType::kF32);
+  parallel_for(x.count(), kElementGrain, [&](int64_t begin, int64_t end) {
+    kernels::row_kernels<float>().widen_bf16(kept.data<BFloat16>() + begin, x.data<float>() + begin,
+                                             end - begin);
+  });
+  return x;
+}
+
+}  // namespace moxie::ops
