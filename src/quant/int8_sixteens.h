@@ -1,7 +1,8 @@
 #pragma once
-// Int8 products of a few rows of x for AVX-512 with VNNI: sixteen rows of the weight at a time, a
-// lane of the sum each. Register j holds 16 elements of rows j, 4 + j, 8 + j and 12 + j, or 32 of
-// two rows; their products are added by fours, and the fours of all rows in one transposition.
+// Int8 products of a few rows of x with codes of 4 or 5 bits, for AVX-512 with VNNI: sixteen rows
+// of the weight at a time, a lane of the sum each. Register j holds 16 elements of rows j, 4 + j, 8
+// + j and 12 + j, or 32 of two rows; their products are added by fours, and the fours of all rows
+// in one transposition.
 #include <cstdint>
 
 #include "quant/int8_lanes.h"
@@ -43,18 +44,18 @@ MOXIE_SIXTEENS __m512i bytes_of_four(const Rows& at, int j, int offset) {
               avx2::bytes16(at(8 + j) + offset), avx2::bytes16(at(12 + j) + offset));
 }
 
-// Eight bytes of a block of each row from `offset` on: in quarter q of heads[i] those of rows
-// 4 q + 2 i and 4 q + 2 i + 1.
+// The first eight bytes of a block of each row: in quarter q of heads[i] those of rows 4 q + 2 i
+// and 4 q + 2 i + 1.
 MOXIE_SIXTEENS __m128i two_heads(const std::byte* a, const std::byte* b) {
   const __m128d low = _mm_load_sd(reinterpret_cast<const double*>(a));
   return _mm_castpd_si128(_mm_loadh_pd(low, reinterpret_cast<const double*>(b)));
 }
-MOXIE_SIXTEENS void load_heads(const Rows& at, int offset, __m512i* heads) {
+MOXIE_SIXTEENS void load_heads(const Rows& at, __m512i* heads) {
   for (int i = 0; i < 2; ++i) {
     __m128i quarters[4];
     for (int q = 0; q < 4; ++q) {
       const int r = 4 * q + 2 * i;
-      quarters[q] = two_heads(at(r) + offset, at(r + 1) + offset);
+      quarters[q] = two_heads(at(r), at(r + 1));
     }
     heads[i] = join(quarters[0], quarters[1], quarters[2], quarters[3]);
   }
@@ -79,10 +80,10 @@ MOXIE_SIXTEENS __m512i with_fifths(__m512i codes, const __m512i* heads, int j, i
   return _mm512_mask_add_epi8(codes, is_set, codes, _mm512_set1_epi8(16));
 }
 
-// Word k of the 16 bytes from `offset` on in each row's block, in words[k].
-MOXIE_SIXTEENS void load_words(const Rows& at, int offset, __m512i* words) {
+// Word k of the first 16 bytes of each row's block, in words[k].
+MOXIE_SIXTEENS void load_words(const Rows& at, __m512i* words) {
   __m512i rows[4];
-  for (int j = 0; j < 4; ++j) rows[j] = bytes_of_four(at, j, offset);
+  for (int j = 0; j < 4; ++j) rows[j] = bytes_of_four(at, j, 0);
   const __m512i a = _mm512_unpacklo_epi32(rows[0], rows[1]);
   const __m512i b = _mm512_unpacklo_epi32(rows[2], rows[3]);
   const __m512i c = _mm512_unpackhi_epi32(rows[0], rows[1]);
@@ -102,25 +103,21 @@ template <class F>
 struct Block {
   __m512 scale, minimum;
   __m512i heads[2];
-  // Four bytes a row: multipliers of groups 4 i .. 4 i + 3, minima likewise; or multipliers of the
-  // halves of groups 2 i and 2 i + 1.
-  __m512i multipliers[4], minima[2];
+  __m512i multipliers[2], minima[2];  // of groups 4 i .. 4 i + 3, a byte each, and a word a row
 
   MOXIE_SIXTEENS explicit Block(const Rows& at) {
+    static_assert(F::kScaleAt == 0);
     if constexpr (F::kMultipliers == Multipliers::kGroup) {
-      static_assert(F::kScaleAt == 0 && F::kMultipliersAt == 4 && F::kMinima == Minima::kGroup);
+      static_assert(F::kMultipliersAt == 4 && F::kMinima == Minima::kGroup);
       __m512i words[4];
-      load_words(at, 0, words);
+      load_words(at, words);
       scale = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words[0]));
       minimum = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(words[0], 16)));
       unpack(words + 1);
     } else {
-      constexpr int kHead = F::kScaleAt == 0 ? 0 : F::kBytes - 8;
-      load_heads(at, kHead, heads);
-      scale = halves_of_heads(heads, (F::kScaleAt - kHead) / 2);
+      load_heads(at, heads);
+      scale = halves_of_heads(heads, 0);
       if constexpr (F::kMinima == Minima::kBlock) minimum = halves_of_heads(heads, 1);
-      if constexpr (F::kMultipliers == Multipliers::kHalf)
-        load_words(at, F::kMultipliersAt, multipliers);
     }
   }
   // scale_minimum of k_blocks.h, for all groups.
@@ -134,10 +131,6 @@ struct Block {
   }
   MOXIE_SIXTEENS static __m512i of_group(const __m512i* fours, int g) {
     return masked(_mm512_srli_epi32(fours[g / 4], static_cast<unsigned>(g % 4 * 8)), 0xFF);
-  }
-  MOXIE_SIXTEENS __m512i of_half(int half) const {  // signed
-    const auto left = static_cast<unsigned>(24 - half % 4 * 8);
-    return _mm512_srai_epi32(_mm512_slli_epi32(multipliers[half / 4], left), 24);
   }
   MOXIE_SIXTEENS __m512 minimum_of(int g) const {
     if constexpr (F::kMinima == Minima::kBlock) return minimum;
@@ -192,10 +185,9 @@ MOXIE_SIXTEENS __m512i totals_of_four(const __m512i* v) {
   return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
 }
 
-// Lane r of sums[0]: sum_i code_i q_i of row r; or only of elements 0 .. 15, and of the others in
-// sums[1].
+// Lane r: sum_i code_i q_i of row r.
 template <class F>
-MOXIE_SIXTEENS void add_up(const __m512i* codes, const int8_t* x, __m512i* sums) {
+MOXIE_SIXTEENS __m512i sums(const __m512i* codes, const int8_t* x) {
   const auto* bytes = reinterpret_cast<const std::byte*>(x);
   const __m512i zero = _mm512_setzero_si512();
   __m512i fours[8];
@@ -206,15 +198,12 @@ MOXIE_SIXTEENS void add_up(const __m512i* codes, const int8_t* x, __m512i* sums)
       fours[j] =
           _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, codes[j], first), codes[4 + j], second);
     }
-    sums[0] = totals_of_four(fours);
+    return totals_of_four(fours);
   } else {
     const __m512i all = _mm512_broadcast_i64x4(avx2::bytes32(bytes));
     for (int j = 0; j < 8; ++j) fours[j] = _mm512_dpbusd_epi32(zero, codes[j], all);
     const __m512i a = totals_of_four(fours), b = totals_of_four(fours + 4);
-    sums[0] = _mm512_shuffle_i32x4(a, b, 0x88);
-    sums[1] = _mm512_shuffle_i32x4(a, b, 0xDD);
-    if constexpr (F::kMultipliers != Multipliers::kHalf)
-      sums[0] = _mm512_add_epi32(sums[0], sums[1]);
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xDD));
   }
 }
 
@@ -222,24 +211,15 @@ MOXIE_SIXTEENS void add_up(const __m512i* codes, const int8_t* x, __m512i* sums)
 template <class F>
 MOXIE_SIXTEENS __m512i integers(const __m512i* codes, const Block<F>& block, int g, const int8_t* x,
                                 int32_t halves) {
-  __m512i sums[2];
-  add_up<F>(codes, x, sums);
-  if constexpr (F::kMultipliers == Multipliers::kHalf) {
-    const __m512i taken[2] = {_mm512_set1_epi32(F::kOffset * static_cast<int16_t>(halves & 0xFFFF)),
-                              _mm512_set1_epi32(F::kOffset * (halves >> 16))};
-    for (int h = 0; h < 2; ++h) {
-      sums[h] = _mm512_mullo_epi32(_mm512_sub_epi32(sums[h], taken[h]), block.of_half(2 * g + h));
-    }
-    return _mm512_add_epi32(sums[0], sums[1]);
-  }
+  __m512i sum = sums<F>(codes, x);
   if constexpr (F::kOffset != 0) {
     const __m512i taken =
         _mm512_madd_epi16(_mm512_set1_epi32(halves), _mm512_set1_epi16(F::kOffset));
-    sums[0] = _mm512_sub_epi32(sums[0], taken);
+    sum = _mm512_sub_epi32(sum, taken);
   }
   if constexpr (F::kMultipliers == Multipliers::kGroup)
-    sums[0] = _mm512_mullo_epi32(sums[0], block.of_group(block.multipliers, g));
-  return sums[0];
+    sum = _mm512_mullo_epi32(sum, block.of_group(block.multipliers, g));
+  return sum;
 }
 
 // Sixteen rows of the weight with kX rows of x from row `first` on.
