@@ -160,8 +160,8 @@ template <class F>
 void pack(const std::byte* rows, int64_t stride, int64_t lines, int64_t begin, int64_t end,
           kernels::Int8TileB* tiles) {
 #ifndef MOXIE_SCALAR_ONLY
-  if (active_isa() == Isa::kAvx512 && cpu().avx512_vnni)
-    return avx512_vnni::fill_tiles<F>(rows, stride, lines, begin, end, tiles);
+  if (active_isa() == Isa::kAvx512 && cpu().avx512_vnni && lines == kernels::kLines)
+    return pack_avx512<F>(rows, stride, begin, end, tiles);
 #endif
   pack_scalar<F>(rows, stride, lines, begin, end, tiles);
 }

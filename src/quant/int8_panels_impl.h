@@ -98,46 +98,6 @@ template <class F>
   }
 }
 
-#ifdef MOXIE_INT8_DOT
-// Groups [begin, end) of up to 16 rows as tiles, two apart: int8.h.
-template <class F>
-[[gnu::target(MOXIE_INT8_TARGET)]] void fill_tiles(const std::byte* rows, int64_t stride,
-                                                   int64_t lines, int64_t begin, int64_t end,
-                                                   kernels::Int8TileB* tiles) {
-  constexpr int64_t kGroups = F::kBlock / kInt8Group;
-  const __m256i shift = _mm256_set1_epi8(static_cast<char>(128 - F::kOffset));
-  for (int64_t b = begin / kGroups; b < end / kGroups; ++b, tiles += 2 * kGroups) {
-    for (int64_t half = 0; half < 2; ++half) {
-      const std::byte* at[8];
-      for (int64_t k = 0; k < 8; ++k) {
-        const int64_t line = 8 * half + k;
-        at[k] = rows + (line < lines ? line : 0) * stride + b * F::kBytes;
-      }
-      PanelGroup<F> groups[kGroups];
-      fill_panel<F>(at, kGroups, 1, groups);
-      for (int64_t g = 0; g < kGroups; ++g) {
-        const PanelGroup<F>& group = groups[g];
-        kernels::Int8TileB& tile = tiles[2 * g];
-        for (int q = 0; q < 8; ++q) {
-          _mm256_storeu_si256(reinterpret_cast<__m256i*>(tile.codes[q][8 * half]),
-                              _mm256_add_epi8(group.codes[0][q], shift));
-        }
-        __m256 scale = group.scale;
-        if constexpr (F::kMultipliers == Multipliers::kGroup) {
-          const __m256i times = _mm256_srai_epi32(group.multipliers[0], 16);
-          scale = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(times));
-        }
-        _mm256_storeu_ps(tile.scales + 8 * half, scale);
-        if constexpr (F::kMinima != Minima::kNone)
-          _mm256_storeu_ps(tile.minima + 8 * half, group.minimum);
-        tile.ends_block = 1;
-        tile.has_minima = F::kMinima != Minima::kNone ? 1 : 0;
-      }
-    }
-  }
-}
-#endif
-
 // Sums of 16 bits, or of 32 where there is an instruction for it.
 MOXIE_INT8_HERE __m256i add_products(__m256i sum, __m256i codes, __m256i x) {
 #ifdef MOXIE_INT8_DOT

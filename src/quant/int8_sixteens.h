@@ -1,8 +1,8 @@
 #pragma once
-// Int8 products of a few rows of x with codes of 4 or 5 bits, for AVX-512 with VNNI: sixteen rows
-// of the weight at a time, a lane of the sum each. Register j holds 16 elements of rows j, 4 + j, 8
-// + j and 12 + j, or 32 of two rows; their products are added by fours, and the fours of all rows
-// in one transposition.
+// Sixteen rows of a weight at a time, for AVX-512 with VNNI: int8 products of a few rows of x with
+// codes of 4 or 5 bits, a lane of the sum a row; and codes as tiles (kernels/micro_tiles.h).
+// Register j of the codes holds 16 elements of rows j, 4 + j, 8 + j and 12 + j, or 32 of two rows;
+// products are added by fours, and the fours of all rows in one transposition.
 #include <cstdint>
 
 #include "quant/int8_lanes.h"
@@ -80,18 +80,23 @@ MOXIE_SIXTEENS __m512i with_fifths(__m512i codes, const __m512i* heads, int j, i
   return _mm512_mask_add_epi8(codes, is_set, codes, _mm512_set1_epi8(16));
 }
 
+// Quarter q, lane j of out[k]: word k of quarter q of v[j].
+MOXIE_SIXTEENS void transpose_quarters(const __m512i* v, __m512i* out) {
+  const __m512i a = _mm512_unpacklo_epi32(v[0], v[1]);
+  const __m512i b = _mm512_unpacklo_epi32(v[2], v[3]);
+  const __m512i c = _mm512_unpackhi_epi32(v[0], v[1]);
+  const __m512i d = _mm512_unpackhi_epi32(v[2], v[3]);
+  out[0] = _mm512_unpacklo_epi64(a, b);
+  out[1] = _mm512_unpackhi_epi64(a, b);
+  out[2] = _mm512_unpacklo_epi64(c, d);
+  out[3] = _mm512_unpackhi_epi64(c, d);
+}
+
 // Word k of the first 16 bytes of each row's block, in words[k].
 MOXIE_SIXTEENS void load_words(const Rows& at, __m512i* words) {
   __m512i rows[4];
   for (int j = 0; j < 4; ++j) rows[j] = bytes_of_four(at, j, 0);
-  const __m512i a = _mm512_unpacklo_epi32(rows[0], rows[1]);
-  const __m512i b = _mm512_unpacklo_epi32(rows[2], rows[3]);
-  const __m512i c = _mm512_unpackhi_epi32(rows[0], rows[1]);
-  const __m512i d = _mm512_unpackhi_epi32(rows[2], rows[3]);
-  words[0] = _mm512_unpacklo_epi64(a, b);
-  words[1] = _mm512_unpackhi_epi64(a, b);
-  words[2] = _mm512_unpacklo_epi64(c, d);
-  words[3] = _mm512_unpackhi_epi64(c, d);
+  transpose_quarters(rows, words);
 }
 
 MOXIE_SIXTEENS __m512i masked(__m512i a, uint32_t mask) {
@@ -172,6 +177,23 @@ MOXIE_SIXTEENS void load_codes(const Rows& at, int g, const Block<F>& block, __m
     for (int j = 0; j < 8; ++j) {
       const int r = j / 4 * 8 + j % 4;
       codes[j] = join(F::codes_avx2(at(r), g), F::codes_avx2(at(r + 4), g));
+    }
+  }
+}
+
+// The codes of load_codes by elements: 4 k .. 4 k + 3 of row r in word r of fours[k].
+template <class F>
+MOXIE_SIXTEENS void fours_of(const __m512i* codes, __m512i* fours) {
+  __m512i words[8];
+  transpose_quarters(codes, words);
+  transpose_quarters(codes + 4, words + 4);
+  for (int k = 0; k < 4; ++k) {
+    if constexpr (kBySixteens<F>) {
+      fours[k] = words[k];
+      fours[4 + k] = words[4 + k];
+    } else {
+      fours[k] = _mm512_shuffle_i32x4(words[k], words[4 + k], 0x88);
+      fours[4 + k] = _mm512_shuffle_i32x4(words[k], words[4 + k], 0xDD);
     }
   }
 }
@@ -266,6 +288,41 @@ MOXIE_SIXTEENS void put_dots(const Int8Product& p, int64_t r, int64_t first) {
 }  // namespace moxie::quant::sixteens
 
 namespace moxie::quant {
+
+// Groups [begin, end) of sixteen rows as tiles, two apart: int8.h.
+template <class F>
+[[gnu::target(MOXIE_SIXTEENS_TARGET)]] void pack_avx512(const std::byte* rows, int64_t stride,
+                                                        int64_t begin, int64_t end,
+                                                        kernels::Int8TileB* tiles) {
+  constexpr int kGroups = F::kBlock / static_cast<int>(kInt8Group);
+  const __m512i shift = _mm512_set1_epi8(static_cast<char>(128 - F::kOffset));
+  const std::byte* first = rows + begin / kGroups * F::kBytes;
+  const std::byte* next = first + sixteens::kRowsAhead * stride;
+  sixteens::Rows at{first, first + 8 * stride, stride};
+  for (int64_t b = begin; b < end; b += kGroups) {
+    for (int line = 0; line < sixteens::kRows * F::kBytes; line += 64)
+      _mm_prefetch(next + line, _MM_HINT_T1);
+    next += sixteens::kRows * F::kBytes;
+    const sixteens::Block<F> block(at);
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroups; ++g, tiles += 2) {
+      __m512i codes[8], fours[8];
+      sixteens::load_codes<F>(at, g, block, codes);
+      sixteens::fours_of<F>(codes, fours);
+      for (int k = 0; k < 8; ++k)
+        _mm512_storeu_si512(tiles->codes[k], _mm512_add_epi8(fours[k], shift));
+      __m512 scale = block.scale;
+      if constexpr (F::kMultipliers == Multipliers::kGroup)
+        scale = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(block.of_group(block.multipliers, g)));
+      _mm512_storeu_ps(tiles->scales, scale);
+      if constexpr (F::kMinima != Minima::kNone)
+        _mm512_storeu_ps(tiles->minima, block.minimum_of(g));
+      tiles->ends_block = 1;
+      tiles->has_minima = F::kMinima != Minima::kNone ? 1 : 0;
+    }
+    at.advance(F::kBytes);
+  }
+}
 
 // Rows [begin, end), sixteen at a time; returns where fewer are left.
 template <class F>
