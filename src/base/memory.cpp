@@ -5,6 +5,10 @@
 #include <limits>
 #include <string>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 namespace moxie {
 namespace {
 
@@ -37,6 +41,12 @@ uint64_t left_of_group() {
 
 uint64_t machine_memory() {
   return number_after("/proc/meminfo", "MemTotal:") << 10;
+}
+
+void release_freed_memory() {
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
 }
 
 uint64_t available_memory() {

@@ -10,4 +10,7 @@ uint64_t machine_memory();
 // container.
 uint64_t available_memory();
 
+// Gives the system what the process has freed and its allocator kept.
+void release_freed_memory();
+
 }  // namespace moxie

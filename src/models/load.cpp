@@ -1,5 +1,6 @@
 #include "models/load.h"
 
+#include "base/memory.h"
 #include "models/gguf_config.h"
 #include "models/gguf_keys.h"
 #include "models/gguf_source.h"
@@ -66,13 +67,15 @@ const text::ChatTemplate& Model::chat() const {
 
 Model load(const fs::path& path) {
   std::error_code ignored;
-  if (fs::is_directory(path, ignored)) return load_folder(path);
-  if (!fs::exists(path, ignored)) {
+  const bool is_folder = fs::is_directory(path, ignored);
+  if (!is_folder && !fs::exists(path, ignored)) {
     fail(ErrorCode::kNotFound, "model",
          "there is no file or folder '{}'; see `moxie ls` for the models that were pulled",
          path.string());
   }
-  return load_gguf(path);
+  Model model = is_folder ? load_folder(path) : load_gguf(path);
+  release_freed_memory();  // while it was read, a large vocabulary was there several times
+  return model;
 }
 
 }  // namespace moxie::models

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ops/checks.h"
+#include "ops/kept.h"
 #include "ops/low_rank.h"
 
 namespace moxie::ops {
@@ -41,6 +42,7 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
     });
     h = add_low_rank(x, {a, b, scaling}, z);
   }
+  if (packed != nullptr) h = in_bf16(h);
   if (call.any_wanted()) call.saved = {packed == nullptr && call.wanted[1] ? x : Tensor(), h, a, b};
   return z;
 }
@@ -54,7 +56,7 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   Tensor db;
   PackedRows rows(dz.rows(), dz.cols(), a.rows(), attributes.packed->kind());
   rows.pack(dz.data<float>(), dz.cols(), 1);
-  if (call.wanted[2]) db = packed_gradient_b(rows, h, scaling);
+  if (call.wanted[2]) db = packed_gradient_b(rows, in_f32(h), scaling);
   if (!call.wanted[0] && !call.wanted[1]) return {dx, da, db};
   const Tensor dh = packed_gradient_inner(rows, b, scaling);
   if (call.wanted[1]) da = packed_gradient_a(dh, *attributes.packed);

@@ -10,6 +10,7 @@
 #include "ops/adapted_linear.h"
 #include "ops/checks.h"
 #include "ops/columns.h"
+#include "ops/kept.h"
 #include "ops/linear.h"
 #include "ops/low_rank.h"
 #include "ops/swiglu.h"
@@ -23,7 +24,7 @@ using kernels::PackedRows;
 // by side.
 struct Kept {
   PackedRows x, gate, up, y;
-  Tensor h, h_down;
+  Tensor h, h_down;  // in bf16
 };
 
 struct Attributes {
@@ -115,8 +116,9 @@ Tensor forward_packed(Call& call, const Tensor& input, const MlpParts& parts) {
   kept.y = PackedRows(n, width, rank_of(down), tiles);
   kept.x.pack(input.data<float>(), input.cols(), 1);
   if (r > 0) {
-    kept.h = packed_inner(kept.x, stacked(gate.a, up.a));
-    kept.x.set_spare(kept.h.data<float>(), 1);
+    const Tensor h = packed_inner(kept.x, stacked(gate.a, up.a));
+    kept.x.set_spare(h.data<float>(), 1);
+    kept.h = in_bf16(h);
   }
   if (keeps) {
     kept.gate = PackedRows(n, width, r_gate);
@@ -128,8 +130,9 @@ Tensor forward_packed(Call& call, const Tensor& input, const MlpParts& parts) {
                           {up.weight.decoder(n), data_of(thin_up)}, attributes.activation,
                           keeps ? &kept.gate : nullptr, keeps ? &kept.up : nullptr, kept.y);
   if (down.is_adapted()) {
-    kept.h_down = packed_inner(kept.y, down.a);
-    kept.y.set_spare(kept.h_down.data<float>(), static_cast<float>(down.scaling));
+    const Tensor h = packed_inner(kept.y, down.a);
+    kept.y.set_spare(h.data<float>(), static_cast<float>(down.scaling));
+    kept.h_down = in_bf16(h);
   }
   Tensor z = Tensor::empty({n, down.weight.rows()}, DType::kF32);
   down.weight.matmul(kept.y, z.data<float>(), data_of(down.b));
@@ -179,7 +182,7 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   PackedRows rows(n, dz.cols(), rank_of(down), down.weight.tiles(n));
   rows.pack(dz.data<float>(), dz.cols(), 1);
   if (down.is_adapted()) {
-    db_down = packed_gradient_b(rows, kept.h_down, down.scaling);
+    db_down = packed_gradient_b(rows, in_f32(kept.h_down), down.scaling);
     da_down = packed_gradient_a(packed_gradient_inner(rows, down.b, down.scaling), kept.y);
   }
   kept.y = PackedRows();
@@ -194,13 +197,14 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   const bool adds = call.gathered[0].defined();
   Tensor dx;
   if (call.wanted[0]) dx = call.gradient_of(0, {n, gate.weight.cols()}, DType::kF32);
+  const Tensor h = kept.h.defined() ? in_f32(kept.h) : Tensor();
   Tensor dh = Tensor::empty({n, rank_of(gate) + rank_of(up)}, DType::kF32);
   Tensor db[2];
   int64_t at = 0;
   for (const auto& [part, own, its_db] :
        {std::tuple(&gate, &d_gate, &db[0]), std::tuple(&up, &d_up, &db[1])}) {
     if (part->is_adapted()) {
-      *its_db = packed_gradient_b(*own, columns(kept.h, at, at + rank_of(*part)), part->scaling);
+      *its_db = packed_gradient_b(*own, columns(h, at, at + rank_of(*part)), part->scaling);
       put_columns(packed_gradient_inner(*own, part->b, part->scaling), 1, dh, at);
       at += rank_of(*part);
     }
