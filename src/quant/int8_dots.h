@@ -48,11 +48,9 @@ template <class F, int kX>
   const std::byte* at[4] = {rows[0], rows[1], rows[2], rows[3]};
   __m128 sums[kX];
   for (int i = 0; i < kX; ++i) sums[i] = _mm_setzero_ps();
-  const int64_t stride = rows[1] - rows[0];
-  const std::byte* follows = rows[0];
+  Ahead<F> ahead(rows);
   for (int64_t b = 0; b < x.groups(); b += kGroups) {
-    ask_for_next<F>(follows, stride);
-    follows += 4 * F::kBytes;
+    ahead.ask();
     const Factors<F> factors(at);
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g) {

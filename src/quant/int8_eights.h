@@ -17,21 +17,33 @@ inline constexpr int64_t kRowsAtOnce =
 #ifndef MOXIE_SCALAR_ONLY
 namespace moxie::quant::avx2 {
 
-// Asks for what four steps later follows the `bytes` bytes at `at`, into L2, where long rows leave
-// L1 no room for it; of rows whose step takes more time, two steps later and into L1 if it is near.
+// Asks for the weight's next rows while these are read: for those of four steps later, into L2,
+// since long rows leave L1 no room for them; of four at a time, which take longer, for those of two
+// steps later, and into L1 if they are near.
 template <class F>
-MOXIE_INT8 void ask_for_next(const std::byte* at, int64_t stride) {
-  constexpr int64_t kBytes = kRowsAtOnce<F> * F::kBytes;
-  constexpr int64_t kNear = 8 * 1024;
-  const int64_t step = kRowsAtOnce<F> * stride;
-  if (kRowsAtOnce<F> == 4 && 2 * step <= kNear) {
-    for (int64_t line = 0; line < kBytes; line += 64)
-      _mm_prefetch(at + 2 * step + line, _MM_HINT_T0);
-  } else {
-    for (int64_t line = 0; line < kBytes; line += 64)
-      _mm_prefetch(at + 4 * step + line, _MM_HINT_T1);
+class Ahead {
+ public:
+  MOXIE_INT8 explicit Ahead(const std::byte* const* rows) {
+    constexpr int64_t kNear = 8 * 1024;
+    const int64_t step = kRowsAtOnce<F> * (rows[1] - rows[0]);  // if they follow
+    is_near_ = kRowsAtOnce<F> == 4 && 2 * step <= kNear;
+    next_ = rows[0] + (is_near_ ? 2 : 4) * step;
   }
-}
+  // Of one more block of each row.
+  MOXIE_INT8 void ask() {
+    constexpr int kBytes = kRowsAtOnce<F> * F::kBytes;
+    if (kRowsAtOnce<F> == 4 && is_near_) {
+      for (int line = 0; line < kBytes; line += 64) _mm_prefetch(next_ + line, _MM_HINT_T0);
+    } else {
+      for (int line = 0; line < kBytes; line += 64) _mm_prefetch(next_ + line, _MM_HINT_T1);
+    }
+    next_ += kBytes;
+  }
+
+ private:
+  const std::byte* next_;
+  bool is_near_;
+};
 
 // Sums of pairs of 16-bit lanes of a and of b, as 16 bits.
 MOXIE_INT8 __m256i add_pairs(__m256i a, __m256i b) {
@@ -83,11 +95,9 @@ template <class F, int kX>
   for (int r = 0; r < 8; ++r) at[r] = rows[r];
   __m256 sums[kX];
   for (int i = 0; i < kX; ++i) sums[i] = _mm256_setzero_ps();
-  const int64_t stride = rows[1] - rows[0];
-  const std::byte* follows = rows[0];
+  Ahead<F> ahead(rows);
   for (int64_t b = 0; b < x.groups(); b += kGroups) {
-    ask_for_next<F>(follows, stride);
-    follows += 8 * F::kBytes;
+    ahead.ask();
     const Factors<F> top(at), bottom(at + 4);
     const __m256 scales = join(top.scale, bottom.scale);
 #pragma GCC unroll 8
