@@ -17,32 +17,62 @@ bool fuses_mlp(const nn::DecoderConfig& c, bool is_packed) {
   return is_packed && !c.fuses_gate_up && !c.mlp_bias;
 }
 
-// Elements that one block keeps a token for its backward: inputs of norms, q, k, v and the output
-// of attention, gate and up; and inputs of projections with an adapter, which are half as large
-// where they are packed (kernels/packed_rows.h), and room for the adapter's numbers, but then the
-// output of attention is there in both ways.
-uint64_t kept_a_token(const nn::DecoderConfig& c, bool is_packed) {
+// How a decoder's products are made of `n` rows, and so what is kept for the backward.
+struct Form {
+  bool halves = false;     // attention and norms keep numbers of bf16 (ops/kept.h)
+  bool is_packed = false;  // projections keep tiles (kernels/packed_rows.h), and of what
+  kernels::Tiles tiles = kernels::Tiles::kBF16;
+};
+
+Form form_of(nn::Decoder& decoder, int64_t n) {
+  Form form;
+  for (const nn::Matrix* matrix : decoder.matrices()) {
+    form.halves = form.halves || matrix->arithmetic() == kernels::Arithmetic::kBF16;
+    if (!matrix->is_frozen() || !matrix->frozen().runs_packed(n)) continue;
+    form.is_packed = true;
+    form.tiles = matrix->frozen().tiles(n);
+  }
+  return form;
+}
+
+uint64_t packed_bytes(int64_t numbers, kernels::Tiles tiles) {
+  return static_cast<uint64_t>(numbers * kernels::tile_size(tiles) / kernels::kTileSize) * kHalf;
+}
+
+// Bytes that one block keeps a token for its backward: inputs of norms, q, k, v and the output of
+// attention, gate and up; and inputs of projections with an adapter, with room for the adapter's
+// numbers where they are packed, but then the output of attention is there in both ways.
+uint64_t kept_a_token(const nn::DecoderConfig& c, const Form& form) {
   const int64_t q = c.heads * c.head_dim;
   const int64_t kv = c.kv_heads * c.head_dim;
-  int64_t kept = 2 * c.hidden + 2 * q + 2 * kv + c.heads;
-  kept += fuses_mlp(c, is_packed) ? c.ffn + kernels::kTileDepth : 2 * c.ffn;
+  int64_t rounded = 2 * c.hidden + 2 * q + 2 * kv;
+  if (c.placement == nn::NormPlacement::kSandwich) rounded += 2 * c.hidden;
+  if (c.qk_norm != nn::QkNorm::kNone) rounded += q + kv;
+  int64_t plain = c.heads;
+  plain += fuses_mlp(c, form.is_packed) ? c.ffn + kernels::kTileDepth : 2 * c.ffn;
+  if (c.fuses_qkv) plain += q + 2 * kv;
+  if (c.fuses_gate_up) plain += 2 * c.ffn;
   const int64_t inputs = 2 * c.hidden + c.ffn;
-  kept += is_packed ? (inputs + q) / 2 + 4 * kernels::kTileDepth / 2 : inputs;
-  if (c.placement == nn::NormPlacement::kSandwich) kept += 2 * c.hidden;
-  if (c.qk_norm != nn::QkNorm::kNone) kept += q + kv;
-  if (c.fuses_qkv) kept += q + 2 * kv;
-  if (c.fuses_gate_up) kept += 2 * c.ffn;
-  return static_cast<uint64_t>(kept);
+  if (!form.is_packed) plain += inputs;
+  uint64_t bytes = static_cast<uint64_t>(rounded) * (form.halves ? kHalf : kFloat) +
+                   static_cast<uint64_t>(plain) * kFloat;
+  if (form.is_packed) bytes += packed_bytes(inputs + q + 4 * kernels::kTileDepth, form.tiles);
+  return bytes;
 }
 
 // The logits of a block of `learnt` rows that carry a label.
 uint64_t logit_bytes(const nn::DecoderConfig& c, const nn::Matrix& head, int64_t learnt) {
   const ops::LogitOptions options{c.logit_scale, c.logit_softcap};
-  const bool is_f32 =
-      !head.is_frozen() || ops::logit_form(head.frozen(), options, learnt) == ops::LogitForm::kF32;
-  const int64_t rows =
-      is_f32 ? ops::logit_rows_a_block(c.vocab, kFloat) : ops::logit_rows_of_16_bits(c.vocab);
-  return static_cast<uint64_t>(std::min(rows, learnt) * c.vocab) * (is_f32 ? kFloat : kHalf);
+  const ops::LogitForm logits =
+      head.is_frozen() ? ops::logit_form(head.frozen(), options, learnt) : ops::LogitForm::kF32;
+  if (logits == ops::LogitForm::kF32) {
+    const int64_t rows = std::min(learnt, ops::logit_rows_a_block(c.vocab, kFloat));
+    return static_cast<uint64_t>(rows * c.vocab) * kFloat;
+  }
+  const int64_t rows = std::min(learnt, ops::logit_rows_of_16_bits(c.vocab));
+  const bool is_packed = logits == ops::LogitForm::kPacked;
+  return packed_bytes(rows * c.vocab,
+                      is_packed ? head.frozen().tiles(rows) : kernels::Tiles::kBF16);
 }
 
 }  // namespace
@@ -51,22 +81,20 @@ MemoryPlan plan_memory(nn::Decoder& decoder, const nn::ParamList& params,
                        const MemoryInputs& inputs) {
   const nn::DecoderConfig& c = decoder.config();
   MemoryPlan plan;
-  bool is_packed = false;
   for (const nn::Matrix* matrix : decoder.matrices()) {
-    if (!matrix->is_frozen()) continue;
-    plan.weights += matrix->frozen().bytes().size();
-    is_packed = is_packed || matrix->frozen().runs_packed(inputs.micro_tokens);
+    if (matrix->is_frozen()) plan.weights += matrix->frozen().bytes().size();
   }
+  const Form form = form_of(decoder, inputs.micro_tokens);
   const auto elements = static_cast<uint64_t>(nn::count_elements(params));
   plan.training = elements * kFloat * static_cast<uint64_t>(2 + inputs.state_tensors);
   const auto n = static_cast<uint64_t>(inputs.micro_tokens);
   const auto layers = static_cast<uint64_t>(c.layers.size());
-  const uint64_t block = kept_a_token(c, is_packed) * kFloat * n;
+  const uint64_t block = kept_a_token(c, form) * n;
   plan.activations = inputs.recomputes
                          ? block + layers * n * static_cast<uint64_t>(c.hidden) * kFloat
                          : layers * block;
   // Gradients in flight through one block, and the logits of a block of rows with what feeds them.
-  const int64_t wide = fuses_mlp(c, is_packed) ? c.ffn : 4 * c.ffn;
+  const int64_t wide = fuses_mlp(c, form.is_packed) ? c.ffn : 4 * c.ffn;
   plan.activations += n * static_cast<uint64_t>(wide + 6 * c.hidden) * kFloat;
   plan.activations += logit_bytes(c, decoder.head(), inputs.learnt_share);
   if (inputs.trains_base) {  // the head's gradient exists once more on its way
