@@ -25,17 +25,34 @@ class Region {
     ::madvise(data_, bytes, MADV_HUGEPAGE);
   }
   ~Region() {
-    if (whole_ != MAP_FAILED) ::munmap(whole_, bytes_ + kLargePage);
+    if (whole_ == MAP_FAILED) return;
+    if (!has_moved_) {
+      ::munmap(whole_, bytes_ + kLargePage);
+      return;
+    }
+    // Others may have got the addresses in between already.
+    std::byte* begin = static_cast<std::byte*>(whole_);
+    std::byte* end = begin + bytes_ + kLargePage;
+    if (data_ > begin) ::munmap(begin, static_cast<size_t>(data_ - begin));
+    ::munmap(data_ + bytes_, static_cast<size_t>(end - (data_ + bytes_)));
   }
   Region(const Region&) = delete;
   Region& operator=(const Region&) = delete;
 
   std::byte* data() const { return data_; }  // null: there is no such memory
+  // Takes the place of what is mapped at `address`, for reading alone.
+  bool move_to(std::byte* address) {
+    has_moved_ =
+        ::mprotect(data_, bytes_, PROT_READ) == 0 &&
+        ::mremap(data_, bytes_, bytes_, MREMAP_MAYMOVE | MREMAP_FIXED, address) != MAP_FAILED;
+    return has_moved_;
+  }
 
  private:
   size_t bytes_;
   void* whole_;
   std::byte* data_ = nullptr;
+  bool has_moved_ = false;
 };
 
 bool read_all(int fd, std::byte* to, size_t bytes, uint64_t offset) {
@@ -69,7 +86,7 @@ std::shared_ptr<std::byte> large_memory(size_t bytes) {
 }
 
 bool replace_by_large_pages(const std::byte* address, size_t bytes, int fd, uint64_t offset) {
-  const Region fresh(bytes);
+  Region fresh(bytes);
   if (fresh.data() == nullptr) return false;
   std::atomic<bool> is_read = true;
   parallel_for(static_cast<int64_t>(bytes / kLargePage), 1, [&](int64_t begin, int64_t end) {
@@ -77,9 +94,7 @@ bool replace_by_large_pages(const std::byte* address, size_t bytes, int fd, uint
     const auto count = static_cast<size_t>(end - begin) * kLargePage;
     if (!read_all(fd, fresh.data() + first, count, offset + first)) is_read = false;
   });
-  return is_read && ::mprotect(fresh.data(), bytes, PROT_READ) == 0 &&
-         ::mremap(fresh.data(), bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
-                  const_cast<std::byte*>(address)) != MAP_FAILED;
+  return is_read && fresh.move_to(const_cast<std::byte*>(address));
 }
 
 }  // namespace moxie

@@ -15,7 +15,7 @@ struct GenerateOptions {
   int64_t max_tokens = 256;
   std::vector<std::string> stop;  // strings that end the text; not part of it
   SamplerOptions sampling;
-  bool settles = true;  // settling.h: for whoever counts what is allocated
+  bool settles = true;  // weights move to large pages meanwhile: settling.h
 };
 
 struct Generation {

@@ -42,8 +42,9 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
     });
     h = add_low_rank(x, {a, b, scaling}, z);
   }
+  if (!call.any_wanted()) return z;
   if (packed != nullptr) h = in_bf16(h);
-  if (call.any_wanted()) call.saved = {packed == nullptr && call.wanted[1] ? x : Tensor(), h, a, b};
+  call.saved = {packed == nullptr && call.wanted[1] ? x : Tensor(), h, a, b};
   return z;
 }
 

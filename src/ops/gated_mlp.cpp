@@ -118,7 +118,7 @@ Tensor forward_packed(Call& call, const Tensor& input, const MlpParts& parts) {
   if (r > 0) {
     const Tensor h = packed_inner(kept.x, stacked(gate.a, up.a));
     kept.x.set_spare(h.data<float>(), 1);
-    kept.h = in_bf16(h);
+    if (keeps) kept.h = in_bf16(h);
   }
   if (keeps) {
     kept.gate = PackedRows(n, width, r_gate);
@@ -132,7 +132,7 @@ Tensor forward_packed(Call& call, const Tensor& input, const MlpParts& parts) {
   if (down.is_adapted()) {
     const Tensor h = packed_inner(kept.y, down.a);
     kept.y.set_spare(h.data<float>(), static_cast<float>(down.scaling));
-    kept.h_down = in_bf16(h);
+    if (keeps) kept.h_down = in_bf16(h);
   }
   Tensor z = Tensor::empty({n, down.weight.rows()}, DType::kF32);
   down.weight.matmul(kept.y, z.data<float>(), data_of(down.b));

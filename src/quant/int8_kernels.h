@@ -7,6 +7,7 @@
 //   kMinima      none, one f16 after the scale for a block, or one a group (6 bits, k_blocks.h)
 //   kMultipliers none, one a group (k_blocks.h), or one each 16 elements (int8, at kMultipliersAt)
 //   kNibblesAt   if all of the block are 16 bytes of 4-bit codes, low ones first: where they stand
+//   kFifthsAt    if 32 fifth bits stand before such bytes instead: where they do
 //   codes(block, group, out) and codes_avx2(block, group): the codes of 32 elements, in order.
 // int8.h says what the products are.
 #include <algorithm>
