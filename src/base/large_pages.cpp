@@ -8,6 +8,7 @@
 #include <fstream>
 #include <string>
 
+#include "base/error.h"
 #include "base/threads.h"
 
 namespace moxie {
@@ -82,10 +83,12 @@ bool has_large_pages() {
 std::shared_ptr<std::byte> large_memory(size_t bytes) {
   auto region = std::make_shared<Region>(bytes);
   std::byte* data = region->data();
-  return data == nullptr ? nullptr : std::shared_ptr<std::byte>(std::move(region), data);
+  if (data == nullptr) fail(ErrorCode::kIo, "memory", "cannot get {} bytes", bytes);
+  return {std::move(region), data};
 }
 
 bool replace_by_large_pages(const std::byte* address, size_t bytes, int fd, uint64_t offset) {
+  if (!has_large_pages()) return false;
   Region fresh(bytes);
   if (fresh.data() == nullptr) return false;
   std::atomic<bool> is_read = true;

@@ -13,12 +13,13 @@ inline constexpr size_t kLargePage = size_t{2} << 20;
 
 bool has_large_pages();
 
-// Cleared memory, in large pages where there are any; null when memory is out.
+// Cleared memory, in large pages where there are any. Throws kIo when memory is out.
 std::shared_ptr<std::byte> large_memory(size_t bytes);
 
 // Puts `bytes` of file fd from `offset` on in the place of what is mapped, read-only, at `address`;
 // it and `bytes` are multiples of a large page. Who reads there meanwhile reads the one or the
-// other. False: nothing has changed, since memory or the file was too short.
+// other. False: nothing has changed, since there are no such pages, or memory or the file was too
+// short.
 bool replace_by_large_pages(const std::byte* address, size_t bytes, int fd, uint64_t offset);
 
 }  // namespace moxie

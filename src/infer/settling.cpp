@@ -1,8 +1,8 @@
 #include "infer/settling.h"
 
 #include <algorithm>
+#include <utility>
 
-#include "base/large_pages.h"
 #include "base/memory.h"
 
 namespace moxie::infer {
@@ -12,9 +12,8 @@ constexpr uint64_t kSteps = 32;  // in which all has settled
 
 }  // namespace
 
-Settling::Settling(const models::Model& model) {
-  if (!has_large_pages()) return;
-  const auto& tensors = model.gguf ? model.gguf->tensors() : model.safetensors->tensors();
+void Settling::find_files() {
+  const auto& tensors = model_.gguf ? model_.gguf->tensors() : model_.safetensors->tensors();
   uint64_t bytes = 0;
   for (const io::StoredTensor& tensor : tensors) {
     if (tensor.file == nullptr) continue;
@@ -26,6 +25,7 @@ Settling::Settling(const models::Model& model) {
 }
 
 void Settling::step() {
+  if (!std::exchange(has_begun_, true)) find_files();
   std::erase_if(files_, [](const auto& file) { return !file->settle(kSteps); });
 }
 

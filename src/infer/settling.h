@@ -12,12 +12,15 @@ namespace moxie::infer {
 
 class Settling {
  public:
+  explicit Settling(const models::Model& model) : model_(model) {}
   // Does nothing where the system has no such pages, or where the files are more than half of the
   // memory that is available: what has settled can no longer be dropped and read again.
-  explicit Settling(const models::Model& model);
   void step();
 
  private:
+  void find_files();
+  const models::Model& model_;
+  bool has_begun_ = false;
   std::vector<std::shared_ptr<const io::SourceFile>> files_;  // with something left to move
 };
 

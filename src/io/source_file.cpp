@@ -42,7 +42,7 @@ bool SourceFile::settle(uint64_t shares) const {
   const auto all = bytes();
   const auto offset_of_page = reinterpret_cast<uintptr_t>(all.data()) % kLargePage;
   if (settled_ == 0) settled_ = (kLargePage - offset_of_page) % kLargePage;  // the first whole one
-  if (settled_ + kLargePage > all.size() || !has_large_pages()) return false;
+  if (settled_ + kLargePage > all.size()) return false;
   const uint64_t share = (all.size() / shares / kLargePage + 1) * kLargePage;
   const uint64_t left = (all.size() - settled_) / kLargePage * kLargePage;
   const uint64_t count = std::min(share, left);

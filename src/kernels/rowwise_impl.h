@@ -304,9 +304,10 @@ void dots(const float* x, const R* rows, int64_t stride, int64_t n, int64_t d, f
 namespace moxie::kernels {
 namespace {
 
-void widen(const Float16* rows, int64_t stride, int64_t n, int64_t d, float* y) {
+template <class Half>
+void widen(const Half* rows, int64_t stride, int64_t n, int64_t d, float* y) {
   for (int64_t j = 0; j < n; ++j) {
-    const Float16* row = rows + j * stride;
+    const Half* row = rows + j * stride;
     float* to = y + j * d;
     int64_t i = 0;
     for (; i + kLanes <= d; i += kLanes) store(to + i, load(row + i));
@@ -317,23 +318,6 @@ void widen(const Float16* rows, int64_t stride, int64_t n, int64_t d, float* y) 
 MOXIE_INLINE Vec within_f16(Vec x) {  // a NaN passes both comparisons
   x = x > splat(65504.0f) ? splat(65504.0f) : x;
   return x < splat(-65504.0f) ? splat(-65504.0f) : x;
-}
-
-void narrow(const float* x, Float16* y, int64_t n) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const auto halves = to_halves(within_f16(load(x + i)));
-    __builtin_memcpy(y + i, &halves, sizeof(halves));
-  }
-  if (i == n) return;
-  const auto halves = to_halves(within_f16(load_some(x + i, n - i)));
-  __builtin_memcpy(y + i, &halves, static_cast<size_t>(n - i) * 2);
-}
-
-void widen_bf16(const BFloat16* x, float* y, int64_t n) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(y + i, load(x + i));
-  if (i < n) store_some(y + i, load_some(x + i, n - i), n - i);
 }
 
 // to_bfloat16 of each.
@@ -354,15 +338,29 @@ MOXIE_INLINE __m128i to_bf16(Vec x) {
 }
 #endif
 
-void narrow_bf16(const float* x, BFloat16* y, int64_t n) {
+// y = halves(x), a register at a time
+template <class Half, class F>
+MOXIE_INLINE void narrow_by(const float* x, Half* y, int64_t n, F halves) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    const auto halves = to_bf16(load(x + i));
-    __builtin_memcpy(y + i, &halves, sizeof(halves));
+    const auto some = halves(load(x + i));
+    __builtin_memcpy(y + i, &some, sizeof(some));
   }
   if (i == n) return;
-  const auto halves = to_bf16(load_some(x + i, n - i));
-  __builtin_memcpy(y + i, &halves, static_cast<size_t>(n - i) * 2);
+  const auto some = halves(load_some(x + i, n - i));
+  __builtin_memcpy(y + i, &some, static_cast<size_t>(n - i) * 2);
+}
+
+void narrow(const float* x, Float16* y, int64_t n) {
+  narrow_by(x, y, n, [](Vec v) { return to_halves(within_f16(v)); });
+}
+
+void widen_bf16(const BFloat16* x, float* y, int64_t n) {
+  widen(x, n, 1, n, y);
+}
+
+void narrow_bf16(const float* x, BFloat16* y, int64_t n) {
+  narrow_by(x, y, n, [](Vec v) { return to_bf16(v); });
 }
 
 template <class F>
@@ -498,7 +496,7 @@ constexpr RowKernels<float> kTable{exp_row,
                                    group_dots<Float16>,
                                    group_mix<float>,
                                    group_mix<Float16>,
-                                   widen,
+                                   widen<Float16>,
                                    narrow,
                                    widen_bf16,
                                    narrow_bf16,

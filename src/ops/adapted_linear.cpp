@@ -42,9 +42,10 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
     });
     h = add_low_rank(x, {a, b, scaling}, z);
   }
-  if (!call.any_wanted()) return z;
-  if (packed != nullptr) h = in_bf16(h);
-  call.saved = {packed == nullptr && call.wanted[1] ? x : Tensor(), h, a, b};
+  if (call.any_wanted()) {
+    call.saved = {packed == nullptr && call.wanted[1] ? x : Tensor(), kept(h, packed != nullptr), a,
+                  b};
+  }
   return z;
 }
 
@@ -57,7 +58,7 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   Tensor db;
   PackedRows rows(dz.rows(), dz.cols(), a.rows(), attributes.packed->kind());
   rows.pack(dz.data<float>(), dz.cols(), 1);
-  if (call.wanted[2]) db = packed_gradient_b(rows, in_f32(h), scaling);
+  if (call.wanted[2]) db = packed_gradient_b(rows, restored(h), scaling);
   if (!call.wanted[0] && !call.wanted[1]) return {dx, da, db};
   const Tensor dh = packed_gradient_inner(rows, b, scaling);
   if (call.wanted[1]) da = packed_gradient_a(dh, *attributes.packed);

@@ -58,10 +58,6 @@ kernels::AttentionShape<T> shape_of(const AttentionOptions& o, const T* sinks) {
   return shape;
 }
 
-bool keeps_bf16(const Tensor& x, const AttentionOptions& options) {
-  return x.dtype() == DType::kF32 && options.arithmetic == kernels::Arithmetic::kBF16;
-}
-
 Tensor forward(Call& call, std::span<const Tensor> in) {
   const auto& options = attributes_of<AttentionOptions>(call);
   check(in, options);
@@ -75,18 +71,17 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
                                   lse.data<T>());
   });
   if (call.any_wanted()) {
-    const auto kept = [&](const Tensor& x) { return keeps_bf16(x, options) ? in_bf16(x) : x; };
-    call.saved = {kept(in[0]), kept(in[1]), kept(in[2]), in.size() > 3 ? in[3] : Tensor(),
-                  kept(out),   lse};
+    const bool rounds = options.arithmetic == kernels::Arithmetic::kBF16;
+    call.saved = {kept(in[0], rounds), kept(in[1], rounds),
+                  kept(in[2], rounds), in.size() > 3 ? in[3] : Tensor(),
+                  kept(out, rounds),   lse};
   }
   return out;
 }
 
 std::vector<Tensor> backward(Call& call, const Tensor& dy) {
   const auto& options = attributes_of<AttentionOptions>(call);
-  for (Tensor& kept : call.saved) {
-    if (kept.defined() && kept.dtype() == DType::kBF16) kept = in_f32(kept);
-  }
+  for (Tensor& saved : call.saved) saved = restored(saved);
   const Tensor &q = call.saved[0], &k = call.saved[1], &v = call.saved[2], &sinks = call.saved[3];
   Tensor dq = Tensor::empty(q.shape(), q.dtype());
   Tensor dk = Tensor::empty(k.shape(), k.dtype());

@@ -118,7 +118,7 @@ Tensor forward_packed(Call& call, const Tensor& input, const MlpParts& parts) {
   if (r > 0) {
     const Tensor h = packed_inner(kept.x, stacked(gate.a, up.a));
     kept.x.set_spare(h.data<float>(), 1);
-    if (keeps) kept.h = in_bf16(h);
+    if (keeps) kept.h = ops::kept(h, true);
   }
   if (keeps) {
     kept.gate = PackedRows(n, width, r_gate);
@@ -132,7 +132,7 @@ Tensor forward_packed(Call& call, const Tensor& input, const MlpParts& parts) {
   if (down.is_adapted()) {
     const Tensor h = packed_inner(kept.y, down.a);
     kept.y.set_spare(h.data<float>(), static_cast<float>(down.scaling));
-    if (keeps) kept.h_down = in_bf16(h);
+    if (keeps) kept.h_down = ops::kept(h, true);
   }
   Tensor z = Tensor::empty({n, down.weight.rows()}, DType::kF32);
   down.weight.matmul(kept.y, z.data<float>(), data_of(down.b));
@@ -182,7 +182,7 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   PackedRows rows(n, dz.cols(), rank_of(down), down.weight.tiles(n));
   rows.pack(dz.data<float>(), dz.cols(), 1);
   if (down.is_adapted()) {
-    db_down = packed_gradient_b(rows, in_f32(kept.h_down), down.scaling);
+    db_down = packed_gradient_b(rows, restored(kept.h_down), down.scaling);
     da_down = packed_gradient_a(packed_gradient_inner(rows, down.b, down.scaling), kept.y);
   }
   kept.y = PackedRows();
@@ -197,7 +197,7 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   const bool adds = call.gathered[0].defined();
   Tensor dx;
   if (call.wanted[0]) dx = call.gradient_of(0, {n, gate.weight.cols()}, DType::kF32);
-  const Tensor h = kept.h.defined() ? in_f32(kept.h) : Tensor();
+  const Tensor h = restored(kept.h);
   Tensor dh = Tensor::empty({n, rank_of(gate) + rank_of(up)}, DType::kF32);
   Tensor db[2];
   int64_t at = 0;

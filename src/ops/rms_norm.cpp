@@ -27,10 +27,7 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
          w.shape().to_string(), x.cols(), name_of(x.dtype()));
   }
   const auto& attributes = attributes_of<Attributes>(call);
-  if (call.any_wanted()) {
-    const bool narrows = attributes.keeps_bf16 && x.dtype() == DType::kF32;
-    call.saved = {narrows ? in_bf16(x) : x, w};
-  }
+  if (call.any_wanted()) call.saved = {kept(x, attributes.keeps_bf16), w};
   Tensor y = Tensor::empty(x.shape(), x.dtype());
   dispatch_float(x.dtype(), "rms_norm", [&](auto zero) {
     using T = decltype(zero);
@@ -47,8 +44,7 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
 
 std::vector<Tensor> backward(Call& call, const Tensor& dy) {
   const auto& attributes = attributes_of<Attributes>(call);
-  const bool is_narrow = call.saved[0].dtype() == DType::kBF16;
-  const Tensor x = is_narrow ? in_f32(call.saved[0]) : call.saved[0];
+  const Tensor x = restored(call.saved[0]);
   const Tensor& w = call.saved[1];
   const int64_t d = w.count();
   Tensor dx = Tensor::empty(x.shape(), x.dtype());

@@ -35,7 +35,7 @@ class Ahead {
     if (kRowsAtOnce<F> == 4 && is_near_) {
       for (int line = 0; line < kBytes; line += 64) _mm_prefetch(next_ + line, _MM_HINT_T0);
     } else {
-      for (int line = 0; line < kBytes; line += 64) _mm_prefetch(next_ + line, _MM_HINT_T1);
+      fetch_lines(next_, kBytes);
     }
     next_ += kBytes;
   }

@@ -102,22 +102,20 @@ void dots_scalar(const Int8Product& p, int64_t begin, int64_t end) {
   }
 }
 
-// Codes of more bits come faster from memory by four rows than by sixteen.
-template <class F>
-bool takes_sixteens() {
-  return F::kBits <= 5 && active_isa() == Isa::kAvx512 && cpu().avx512_vnni;
+inline bool has_avx512_vnni() {
+  return active_isa() == Isa::kAvx512 && cpu().avx512_vnni;
 }
 
 template <class F>
 int64_t many() {
-  return takes_sixteens<F>() ? 8 : 4;
+  return kTakesSixteens<F> && has_avx512_vnni() ? 8 : 4;
 }
 
 template <class F>
 void dots(const Int8Product& p, int64_t begin, int64_t end) {
 #ifndef MOXIE_SCALAR_ONLY
-  if constexpr (F::kBits <= 5) {
-    if (takes_sixteens<F>()) begin = dots_avx512<F>(p, begin, end);
+  if constexpr (kTakesSixteens<F>) {
+    if (has_avx512_vnni()) begin = dots_avx512<F>(p, begin, end);
   }
   if (active_isa() >= Isa::kAvx2) return dots_avx2<F>(p, begin, end);
 #endif
@@ -127,9 +125,7 @@ void dots(const Int8Product& p, int64_t begin, int64_t end) {
 template <class F>
 void panels(const Int8Product& p, int64_t begin, int64_t end) {
 #ifndef MOXIE_SCALAR_ONLY
-  if (active_isa() == Isa::kAvx512 && cpu().avx512_vnni) {
-    return avx512_vnni::panels<F>(p, begin, end);
-  }
+  if (has_avx512_vnni()) return avx512_vnni::panels<F>(p, begin, end);
   if (active_isa() >= Isa::kAvx2 && cpu().avx_vnni) return avx_vnni::panels<F>(p, begin, end);
   if (active_isa() >= Isa::kAvx2) return avx2::panels<F>(p, begin, end);
 #endif
@@ -161,7 +157,7 @@ template <class F>
 void pack(const std::byte* rows, int64_t stride, int64_t lines, int64_t begin, int64_t end,
           kernels::Int8TileB* tiles) {
 #ifndef MOXIE_SCALAR_ONLY
-  if (active_isa() == Isa::kAvx512 && cpu().avx512_vnni && lines == kernels::kLines)
+  if (has_avx512_vnni() && lines == kernels::kLines)
     return pack_avx512<F>(rows, stride, begin, end, tiles);
 #endif
   pack_scalar<F>(rows, stride, lines, begin, end, tiles);

@@ -286,11 +286,6 @@ template <class F, int kR, int kS>
   }
 }
 
-// Asks for the lines of [begin, end), a share of the bytes that the next panels are made of.
-MOXIE_INT8_HERE void fetch(const std::byte* begin, const std::byte* end) {
-  for (; begin < end; begin += 64) _mm_prefetch(begin, _MM_HINT_T1);
-}
-
 // kS panels with rows [first, last) of x.
 template <class F, int kS>
 [[gnu::target(MOXIE_INT8_TARGET)]] inline void run_strip(const Int8Product& p,
@@ -312,7 +307,7 @@ template <class F, int kS>
   float* y = p.y + first * p.ld + row;
   int64_t i = first;
   for (; i + 4 <= last; i += 4, x += groups, y += 4 * p.ld, next += share) {
-    fetch(next, next + share);
+    fetch_lines(next, share);
     run_tile<F, 4, kS>(panels, x, groups, 0, y, p.ld, end - row, p.accumulate);
   }
   for (int k = 0; i < last; ++i, ++k, y += p.ld) {

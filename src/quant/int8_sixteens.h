@@ -7,6 +7,14 @@
 
 #include "quant/int8_lanes.h"
 
+namespace moxie::quant {
+
+// Codes of more bits come faster from memory by four rows than by sixteen.
+template <class F>
+inline constexpr bool kTakesSixteens = F::kBits <= 5;
+
+}  // namespace moxie::quant
+
 #ifndef MOXIE_SCALAR_ONLY
 #define MOXIE_SIXTEENS_TARGET "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
 #define MOXIE_SIXTEENS [[gnu::target(MOXIE_SIXTEENS_TARGET), gnu::always_inline]] inline
@@ -144,28 +152,27 @@ struct Block {
   }
 };
 
+// Where 16 bytes of nibbles stand in a block that has no others; -1: it is not such a one.
+template <class F>
+constexpr int nibbles_at() {
+  if constexpr (requires { F::kNibblesAt; }) {
+    return F::kNibblesAt;
+  } else if constexpr (requires { F::kFifthsAt; }) {
+    return F::kFifthsAt + 4;
+  }
+  return -1;
+}
+template <class F>
+inline constexpr bool kBySixteens = nibbles_at<F>() >= 0;
+
 // The codes of a group: elements 0 .. 15 in the first four registers and 16 .. 31 in the others, or
 // all elements of rows j and 4 + j in register j and of rows 8 + j and 12 + j in register 4 + j.
 template <class F>
-inline constexpr bool kBySixteens = requires {
-  F::kNibblesAt;
-}
-|| requires {
-  F::kFifthsAt;
-};
-
-template <class F>
 MOXIE_SIXTEENS void load_codes(const Rows& at, int g, const Block<F>& block, __m512i* codes) {
   if constexpr (kBySixteens<F>) {
-    int nibbles;
-    if constexpr (requires { F::kNibblesAt; }) {
-      nibbles = F::kNibblesAt;
-    } else {
-      nibbles = F::kFifthsAt + 4;
-    }
     const __m512i ones = _mm512_set1_epi8(15);
     for (int j = 0; j < 4; ++j) {
-      const __m512i both = bytes_of_four(at, j, nibbles);
+      const __m512i both = bytes_of_four(at, j, nibbles_at<F>());
       codes[j] = _mm512_and_si512(both, ones);
       codes[4 + j] = _mm512_and_si512(_mm512_srli_epi16(both, 4), ones);
       if constexpr (requires { F::kFifthsAt; }) {
@@ -255,7 +262,7 @@ MOXIE_SIXTEENS void dots(Rows at, const Int8Rows& x, int64_t first, __m512* acc)
     const Block<F> block(at);
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g, next += kPart) {
-      for (int line = 0; line < kPart; line += 64) _mm_prefetch(next + line, _MM_HINT_T1);
+      fetch_lines(next, kPart);
       __m512i codes[8];
       load_codes<F>(at, g, block, codes);
 #pragma GCC unroll 4
@@ -300,8 +307,7 @@ template <class F>
   const std::byte* next = first + sixteens::kRowsAhead * stride;
   sixteens::Rows at{first, first + 8 * stride, stride};
   for (int64_t b = begin; b < end; b += kGroups) {
-    for (int line = 0; line < sixteens::kRows * F::kBytes; line += 64)
-      _mm_prefetch(next + line, _MM_HINT_T1);
+    fetch_lines(next, sixteens::kRows * F::kBytes);
     next += sixteens::kRows * F::kBytes;
     const sixteens::Block<F> block(at);
 #pragma GCC unroll 8

@@ -33,10 +33,6 @@ BFloat16 bf16_above(float x) {
   return {static_cast<uint16_t>((std::bit_cast<uint32_t>(x) + 0xFFFF) >> 16)};
 }
 
-void fetch_lines(const std::byte* from, int64_t bytes) {
-  for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at, 0, 2);
-}
-
 #ifndef MOXIE_SCALAR_ONLY
 constexpr int64_t kRowsAtOnce = 6;  // of y, whose sums the registers hold
 

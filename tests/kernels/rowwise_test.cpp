@@ -1,10 +1,10 @@
 #include "kernels/rowwise.h"
 
 #include <gtest/gtest.h>
-#include <bit>
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>

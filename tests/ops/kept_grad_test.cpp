@@ -15,7 +15,7 @@ namespace {
 
 Tensor rounded_normal(uint64_t seed, const Shape& shape) {
   Rng rng(seed);
-  return in_f32(in_bf16(random_normal(rng, shape).to(DType::kF32)));
+  return restored(kept(random_normal(rng, shape).to(DType::kF32), true));
 }
 
 bool are_equal(const Tensor& a, const Tensor& b) {
@@ -37,7 +37,7 @@ TEST(Kept, NormsTakeRoundedNumbersBack) {
   const Tensor finer = random_normal(rng, {9, 40}).to(DType::kF32);
   EXPECT_FALSE(are_equal(gradient_of_norm(finer, w, true), gradient_of_norm(finer, w, false)));
   EXPECT_TRUE(are_equal(gradient_of_norm(finer, w, true),
-                        gradient_of_norm(in_f32(in_bf16(finer)), w, false)));
+                        gradient_of_norm(restored(kept(finer, true)), w, false)));
 }
 
 // In bf16 attention multiplies rounded numbers as it is: keys, values and queries that are kept

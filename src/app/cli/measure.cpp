@@ -70,7 +70,6 @@ double read_gigabytes() {
   // Larger than any cache it could hide in.
   constexpr int64_t kCount = int64_t{512} << 17;  // 512 MiB
   const auto memory = large_memory(kCount * sizeof(uint64_t));
-  if (memory == nullptr) return 0;
   auto* data = reinterpret_cast<uint64_t*>(memory.get());
   std::fill_n(data, kCount, uint64_t{1});
   std::atomic<uint64_t> sink{0};
