@@ -62,7 +62,7 @@ void pack(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, float
     float* line = panels + p * width;
     int64_t j = 0;
     for (; j + width <= j1 - j0; j += width, line += depth * width) {
-      std::memcpy(line, row + j, static_cast<size_t>(width) * 4);
+      for (int64_t i = 0; i < width; i += 4) std::memcpy(line + i, row + j + i, 16);
     }
     if (j < j1 - j0) {
       const int64_t count = j1 - j0 - j;
@@ -227,6 +227,38 @@ void gemm_tn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, fl
     }
   });
   run({m, n, k, strips_of_a, 0, 0, source, c, accumulate, alpha, true}, arithmetic);
+}
+
+void thin_tn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
+             float alpha) {
+  constexpr int64_t kRows = 32, kMostCols = 128;  // of b that stand in L1, as panels
+  constexpr int64_t kAhead = 16;                  // rows that are asked for
+  const Micro& kernel = micro();
+  const int64_t threads = thread_count();
+  const int64_t cols = std::min<int64_t>(
+      kMostCols, round_up(ceil_div(n, threads * ceil_div(n, threads * kMostCols)), kernel.cols));
+  if (k == 0) std::memset(c, 0, static_cast<size_t>(m * n) * 4);
+  parallel_for(
+      ceil_div(n, cols), ceil_div(kSmallWork, m * cols * k + 1), [&](int64_t begin, int64_t end) {
+        float* panels = scratch(Scratch::kPanels, kRows * (kMostCols + kernel.cols));
+        for (int64_t j = begin * cols; j < std::min(n, end * cols); j += cols) {
+          const int64_t stop = std::min(n, j + cols);
+          for (int64_t p = 0; p < k; p += kRows) {
+            const int64_t depth = std::min(kRows, k - p);
+            for (int64_t row = p + kAhead; row < std::min(k, p + depth + kAhead); ++row)
+              for (int64_t at = j; at < stop; at += 16) __builtin_prefetch(b + row * n + at);
+            pack({.dense = b, .ld = n}, p, p + depth, j, stop, panels);
+            for (int64_t i = 0; i < m; i += kernel.rows) {
+              const auto rows = static_cast<int>(std::min<int64_t>(kernel.rows, m - i));
+              for (int64_t q = j; q < stop; q += kernel.cols) {
+                const auto width = static_cast<int>(std::min<int64_t>(kernel.cols, stop - q));
+                kernel.tile(rows, width, depth, a + p * m + i, 1, m, panels + (q - j) * depth,
+                            kernel.cols, c + i * n + q, n, alpha, p > 0);
+              }
+            }
+          }
+        }
+      });
 }
 
 void gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w, float* c,

@@ -52,6 +52,10 @@ void gemm_nt(int64_t m, int64_t n, int64_t k, const double* a, const double* b, 
 void gemm_tn(int64_t m, int64_t n, int64_t k, const double* a, const double* b, double* c,
              bool accumulate = false, double alpha = 1, Arithmetic = Arithmetic::kF32);
 
+// The same with the sums cut otherwise, for few columns m of a: b is read once.
+void thin_tn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
+             float alpha);
+
 struct Int8TileB;  // micro_tiles.h
 
 // A matrix known by its rows: decode writes the values of columns [begin, end) of a row, where
@@ -77,8 +81,25 @@ struct RowDecoder {
 // c[m, n] = a[m, k] w^T, w[n, k]
 void gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w, float* c,
              bool accumulate = false, Arithmetic arithmetic = Arithmetic::kF32);
-// c[m, n] = a[m, k] w, w[k, n]
+// c[m, n] = a[m, k] w, w[k, n]: the gradient of what a weight was multiplied with, a that of the
+// product
 void gemm_nn(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w, float* c,
              bool accumulate = false, Arithmetic arithmetic = Arithmetic::kF32);
+
+// The LoRA beside w [k, n]: what it adds to c, dh u, with dh[m, rank] = scaling a b.
+struct ThinTerm {
+  static constexpr int64_t kMostRank = 128;
+  int64_t rank;
+  const float* b;  // [k, rank]
+  const float* u;  // [rank, n]
+  float scaling;
+  float* dh;  // also a result
+};
+// gemm_nn in 8-bit integers: block floating point as kInt16's, but with blocks of at most 128 and 6
+// bits and a sign, so that an element is off by at most 1 / 126 of the largest of its block
+// (micro8.h). With the products of a LoRA of at most kMostRank, if it is not null, in the same
+// arithmetic. For gradients, on CPUs where int16_is_faster(): 1.5 times as fast.
+void gemm_nn_int8(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w,
+                  const ThinTerm* thin, float* c, bool accumulate);
 
 }  // namespace moxie::kernels

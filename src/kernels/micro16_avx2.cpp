@@ -7,7 +7,7 @@
 
 #include "kernels/micro.h"
 #include "kernels/micro16.h"
-#include "kernels/rounding.h"
+#include "kernels/rounding_avx2.h"
 
 namespace moxie::kernels {
 namespace {
@@ -80,10 +80,6 @@ void tile(const Tile16& t) {
   for (int i = 0; i < t.r; ++i) std::copy_n(edge + i * kCols16, t.n, t.c + i * t.ldc);
 }
 
-__m256i bits_of_magnitude(__m256 x) {
-  return _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7FFFFFFF));
-}
-
 // Rounds k numbers to codes of at most `most`, the largest of them having these bits.
 float round_with(const float* x, int64_t k, int32_t magnitude, int most, int16_t* codes) {
   const RoundingSteps steps = rounding_steps(magnitude, most);
@@ -106,23 +102,8 @@ float round_with(const float* x, int64_t k, int32_t magnitude, int most, int16_t
   return steps.scale;
 }
 
-int32_t largest(__m256i lanes) {
-  __m128i top = _mm_max_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
-  top = _mm_max_epi32(top, _mm_shuffle_epi32(top, 0x4E));
-  top = _mm_max_epi32(top, _mm_shuffle_epi32(top, 0xB1));
-  return _mm_cvtsi128_si32(top);
-}
-
 float round_row(const float* x, int64_t k, int most, int16_t* codes) {
-  const int64_t whole = k / 16 * 16;
-  __m256i top = _mm256_setzero_si256();
-  for (int64_t p = 0; p < whole; p += 16) {
-    top = _mm256_max_epi32(top, bits_of_magnitude(_mm256_loadu_ps(x + p)));
-    top = _mm256_max_epi32(top, bits_of_magnitude(_mm256_loadu_ps(x + p + 8)));
-  }
-  int32_t magnitude = largest(top);
-  for (int64_t p = whole; p < k; ++p) magnitude = std::max(magnitude, magnitude_bits(x[p]));
-  return round_with(x, k, magnitude, most, codes);
+  return round_with(x, k, largest_magnitude(x, k), most, codes);
 }
 
 float round_spread(const float* x, int64_t k, int16_t* codes) {
@@ -144,60 +125,18 @@ float round_spread(const float* x, int64_t k, int16_t* codes) {
   return round_with(x, k, magnitude, spread_codes(std::bit_cast<float>(magnitude), lanes), codes);
 }
 
-// rounding_steps() of eight columns, to codes of kMost16.
-struct ColumnSteps {
-  __m256 scales, inverses;
-};
-ColumnSteps column_steps(__m256i magnitudes) {
-  const __m256 top = _mm256_castsi256_ps(magnitudes);
-  const __m256 unit = _mm256_set1_ps(kMost16);
-  const __m256 none = _mm256_castsi256_ps(
-      _mm256_cmpgt_epi32(magnitudes, _mm256_set1_epi32(0x7F7FFFFF)));  // infinite or no number
-  const __m256 small = _mm256_cmp_ps(top, _mm256_set1_ps((kMost16 + 1) * 0x1.0p-126f), _CMP_LT_OQ);
-  const __m256 nan = _mm256_castsi256_ps(_mm256_set1_epi32(0x7FC00000));
-  const __m256 scales = _mm256_andnot_ps(small, _mm256_div_ps(top, unit));
-  return {_mm256_blendv_ps(scales, nan, none),
-          _mm256_andnot_ps(_mm256_or_ps(small, none), _mm256_div_ps(unit, top))};
-}
-
-// Of eight columns of k rows that read(p) gives, the codes of two rows side by side.
-template <class Read>
-void round_eight(const Read& read, int64_t k, int32_t* panel, float* scales) {
-  __m256i most = _mm256_setzero_si256();
-  for (int64_t p = 0; p < k; ++p) most = _mm256_max_epi32(most, bits_of_magnitude(read(p)));
-  const ColumnSteps steps = column_steps(most);
-  _mm256_storeu_ps(scales, steps.scales);
-  const __m256 inverse = steps.inverses;
-  const auto write = [&](auto codes) {
-    for (int64_t p = 0; p + 1 < k; p += 2, panel += kCols16) {
-      store(panel, _mm256_blend_epi16(codes(p), _mm256_slli_epi32(codes(p + 1), 16), 0xAA));
-    }
-    if (k % 2 == 1) store(panel, _mm256_blend_epi16(codes(k - 1), _mm256_setzero_si256(), 0xAA));
-  };
-  const __m256 is_used = _mm256_cmp_ps(inverse, _mm256_setzero_ps(), _CMP_NEQ_OQ);
-  if (_mm256_movemask_ps(is_used) == 0xFF) {
-    write([&](int64_t p) { return _mm256_cvtps_epi32(_mm256_mul_ps(read(p), inverse)); });
-  } else {
-    // A column that holds no numbers has an inverse of 0, and 0 times them would be no code.
-    write([&](int64_t p) {
-      return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_and_ps(read(p), is_used), inverse));
-    });
-  }
-}
-
+// The codes of two rows of eight columns side by side.
 void round_columns(const float* x, int64_t ld, int64_t k, int n, int32_t* panel, float* scales) {
-  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  for (int half = 0; half < kCols16; half += 8) {
-    const float* columns = x + half;
-    if (n - half >= 8) {
-      round_eight([&](int64_t p) { return _mm256_loadu_ps(columns + p * ld); }, k, panel + half,
-                  scales + half);
-      continue;
-    }
-    const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(n - half), lane);
-    round_eight([&](int64_t p) { return _mm256_maskload_ps(columns + p * ld, mask); }, k,
-                panel + half, scales + half);
-  }
+  by_eight_columns(x, ld, n, [&](const auto& read, int half) {
+    int32_t* to = panel + half;
+    const auto write = [&](const auto& codes) {
+      for (int64_t p = 0; p + 1 < k; p += 2, to += kCols16) {
+        store(to, _mm256_blend_epi16(codes(p), _mm256_slli_epi32(codes(p + 1), 16), 0xAA));
+      }
+      if (k % 2 == 1) store(to, _mm256_blend_epi16(codes(k - 1), _mm256_setzero_si256(), 0xAA));
+    };
+    _mm256_storeu_ps(scales + half, round_eight(read, k, kMost16, write));
+  });
 }
 
 void transpose(int n, int64_t pairs, const int32_t* rows, int32_t* panel) {

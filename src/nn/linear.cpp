@@ -71,19 +71,28 @@ Tensor Linear::finish(const Tensor& x, Tensor y, const TapContext& context) cons
 Tensor Linear::adapted(const Tensor& x, std::shared_ptr<kernels::PackedRows>& packed,
                        const TapContext& context) const {
   if (x.dtype() != DType::kF32 || site.taps.empty()) return {};
-  const auto own = part(x.rows(), context);
+  const bool is_int8 = weight.is_frozen() && ops::takes_lora_in_int8(weight.frozen(), x.rows());
+  const auto own = is_int8 ? with_tap(context) : part(x.rows(), context);
   if (!own) return {};
   const kernels::Tiles tiles = own->weight.tiles(x.rows());
-  if (packed == nullptr || packed->spare() != own->a.rows() || packed->kind() != tiles) {
+  const bool is_there =
+      packed != nullptr && packed->spare() == own->a.rows() && packed->kind() == tiles;
+  if (!is_int8 && !is_there) {
     packed = std::make_shared<kernels::PackedRows>(x.rows(), x.cols(), own->a.rows(), tiles);
     packed->pack(x.data<float>(), x.cols(), 1);
   }
-  Tensor y = ops::adapted_linear(x, packed, own->weight, own->a, own->b, own->scaling);
+  Tensor y =
+      ops::adapted_linear(x, is_int8 ? nullptr : packed, own->weight, own->a, own->b, own->scaling);
   return bias ? ops::add_bias(y, use(*bias)) : y;
 }
 
 std::optional<ops::MlpPart> Linear::part(int64_t n, const TapContext& context) const {
-  if (!weight.is_frozen() || !weight.frozen().runs_packed(n) || site.taps.size() > 1) return {};
+  if (!weight.is_frozen() || !weight.frozen().runs_packed(n)) return {};
+  return with_tap(context);
+}
+
+std::optional<ops::MlpPart> Linear::with_tap(const TapContext& context) const {
+  if (site.taps.size() > 1) return {};
   ops::MlpPart result{weight.frozen(), {}, {}};
   if (site.taps.empty()) return result;
   auto tap = site.taps.front()->low_rank_in(context);

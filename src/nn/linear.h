@@ -49,12 +49,13 @@ struct Linear {
   // Bias and taps: what follows the product y.
   Tensor finish(const Tensor& x, Tensor y, const TapContext& context) const;
   // The product and its only tap as one recorded op, where that can be; else undefined. `packed`:
-  // x, packed here if it is not yet.
+  // x, packed here if it is not yet and the op takes it so.
   Tensor adapted(const Tensor& x, std::shared_ptr<kernels::PackedRows>& packed,
                  const TapContext& context) const;
   // The product and its only tap, if it has one, where both can be part of an op over n packed
   // rows: all but the bias.
   std::optional<ops::MlpPart> part(int64_t n, const TapContext& context) const;
+  std::optional<ops::MlpPart> with_tap(const TapContext& context) const;  // the same for any rows
   // All that the taps do, where the weight's product with n rows can take it along; else null.
   std::shared_ptr<const quant::LowRankCopy> attached(const TapContext& context, int64_t n) const;
 };

@@ -2,22 +2,51 @@
 // dh = s dz B, dx = dz W + dh A, dB = s dz^T h, dA = dh^T x
 #include "ops/adapted_linear.h"
 
+#include <span>
 #include <utility>
 
 #include "ops/checks.h"
 #include "ops/kept.h"
 #include "ops/low_rank.h"
+#include "quant/low_rank.h"
 
 namespace moxie::ops {
 namespace {
 
 using kernels::PackedRows;
 
+// z and h of a weight in 8-bit integers, the LoRA's products in integers too (quant/low_rank.h).
+// False where these cannot be.
+bool forward_int8(const quant::Weight& weight, const Tensor& x, const LowRankTerm& term,
+                  const Tensor& z, const Tensor& h) {
+  const auto copy = quant::LowRankCopy::make(term.a.data<float>(), term.b.data<float>(), h.cols(),
+                                             x.cols(), z.cols(), term.scaling);
+  if (copy == nullptr) return false;
+  const quant::Weight::Product product{weight, z.data<float>(), copy.get(), h.data<float>()};
+  quant::Weight::matmul_together({&product, 1}, x.data<float>(), x.rows());
+  for (float& number : h.span<float>()) number *= copy->unit();
+  return true;
+}
+
 struct Attributes {
   quant::Weight weight;
   double scaling;
   std::shared_ptr<PackedRows> packed;  // null: see adapted_linear()
 };
+
+bool runs_int8(const quant::Weight& weight, const Tensor& rows, int64_t rank) {
+  return rows.dtype() == DType::kF32 && takes_lora_in_int8(weight, rows.rows()) &&
+         rank <= kernels::ThinTerm::kMostRank;
+}
+
+Tensor forward_plain(const quant::Weight& weight, const Tensor& x, const LowRankTerm& term,
+                     const Tensor& z) {
+  dispatch_float(x.dtype(), "adapted_linear", [&](auto zero) {
+    using T = decltype(zero);
+    weight.matmul(x.data<T>(), x.rows(), z.data<T>());
+  });
+  return add_low_rank(x, term, z);
+}
 
 Tensor forward(Call& call, std::span<const Tensor> in) {
   const Tensor &x = in[0], &a = in[1], &b = in[2];
@@ -35,12 +64,12 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
     h = packed_inner(*packed, a);
     packed->set_spare(h.data<float>(), static_cast<float>(scaling));
     weight.matmul(*packed, z.data<float>(), b.data<float>());
+  } else if (runs_int8(weight, x, a.rows())) {
+    h = Tensor::empty({x.rows(), a.rows()}, DType::kF32);
+    if (!forward_int8(weight, x, {a, b, scaling}, z, h))
+      h = forward_plain(weight, x, {a, b, scaling}, z);
   } else {
-    dispatch_float(x.dtype(), "adapted_linear", [&](auto zero) {
-      using T = decltype(zero);
-      weight.matmul(x.data<T>(), x.rows(), z.data<T>());
-    });
-    h = add_low_rank(x, {a, b, scaling}, z);
+    h = forward_plain(weight, x, {a, b, scaling}, z);
   }
   if (call.any_wanted()) {
     call.saved = {packed == nullptr && call.wanted[1] ? x : Tensor(), kept(h, packed != nullptr), a,
@@ -70,6 +99,22 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   return {dx, da, db};
 }
 
+std::vector<Tensor> backward_int8(Call& call, const Tensor& dz) {
+  const Tensor &x = call.saved[0], &h = call.saved[1], &a = call.saved[2], &b = call.saved[3];
+  const auto& [weight, scaling, packed] = attributes_of<Attributes>(call);
+  const bool adds = call.gathered[0].defined();
+  Tensor dx = call.gradient_of(0, {dz.rows(), a.cols()}, DType::kF32);
+  Tensor dh = Tensor::empty(h.shape(), DType::kF32);
+  const kernels::ThinTerm thin{a.rows(), b.data<float>(), a.data<float>(),
+                               static_cast<float>(scaling), dh.data<float>()};
+  weight.matmul_transposed(dz.data<float>(), dz.rows(), thin, dx.data<float>(), adds);
+  Tensor da;
+  Tensor db;
+  if (call.wanted[1]) da = thin_gradient(dh, x, 1);
+  if (call.wanted[2]) db = transposed(thin_gradient(h, dz, scaling));
+  return {dx, da, db};
+}
+
 std::vector<Tensor> backward(Call& call, const Tensor& dz) {
   const auto& attributes = attributes_of<Attributes>(call);
   const quant::Weight& weight = attributes.weight;
@@ -77,6 +122,7 @@ std::vector<Tensor> backward(Call& call, const Tensor& dz) {
   const auto& packed = attributes.packed;
   if (packed != nullptr) return backward_packed(call, dz);
   const Tensor &x = call.saved[0], &h = call.saved[1], &a = call.saved[2], &b = call.saved[3];
+  if (call.wanted[0] && runs_int8(weight, dz, a.rows())) return backward_int8(call, dz);
   LowRankGradients found = low_rank_gradients(x, h, {a, b, scaling}, dz,
                                               {call.wanted[0], call.wanted[1], call.wanted[2]});
   if (call.wanted[0]) {
@@ -102,6 +148,10 @@ std::vector<Sample> samples(Rng& rng) {
 extern const OpDef adapted_linear_entry;
 const OpDef adapted_linear_entry{"product with a frozen matrix and the LoRA beside it", forward,
                                  backward, nullptr, samples};
+
+bool takes_lora_in_int8(const quant::Weight& weight, int64_t n) {
+  return weight.runs_int8(n) && quant::gradients_are_int8(weight.compute());
+}
 
 Tensor adapted_linear(const Tensor& x, std::shared_ptr<PackedRows> packed,
                       const quant::Weight& weight, const Tensor& a, const Tensor& b,

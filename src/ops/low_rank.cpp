@@ -4,8 +4,6 @@
 
 namespace moxie::ops {
 
-namespace {
-
 Tensor transposed(const Tensor& matrix) {
   const int64_t rows = matrix.rows();
   const int64_t cols = matrix.cols();
@@ -20,8 +18,6 @@ Tensor transposed(const Tensor& matrix) {
   });
   return result;
 }
-
-}  // namespace
 
 void check_low_rank(std::string_view op, const Tensor& x, int64_t rows, int64_t out,
                     const LowRankTerm& term) {
@@ -78,6 +74,13 @@ LowRankGradients low_rank_gradients(const Tensor& x, const Tensor& h, const LowR
     }
   });
   return found;
+}
+
+Tensor thin_gradient(const Tensor& h, const Tensor& z, double scaling) {
+  Tensor result = Tensor::empty({h.cols(), z.cols()}, DType::kF32);
+  kernels::thin_tn(h.cols(), z.cols(), z.rows(), h.data<float>(), z.data<float>(),
+                   result.data<float>(), static_cast<float>(scaling));
+  return result;
 }
 
 Tensor packed_inner(const kernels::PackedRows& x, const Tensor& a) {

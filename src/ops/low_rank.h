@@ -32,6 +32,10 @@ struct LowRankWishes {
 LowRankGradients low_rank_gradients(const Tensor& x, const Tensor& h, const LowRankTerm& term,
                                     const Tensor& dz, LowRankWishes wishes);
 
+Tensor transposed(const Tensor& matrix);
+// scaling h^T z, [r, cols], of h [n, r] and z [n, cols] in f32, r small: dB^T, dA.
+Tensor thin_gradient(const Tensor& h, const Tensor& z, double scaling);
+
 // The same in packed rows, f32 beside them: x A^T; dB; dh, which become dz's spare numbers; dA.
 Tensor packed_inner(const kernels::PackedRows& x, const Tensor& a);
 Tensor packed_gradient_b(const kernels::PackedRows& dz, const Tensor& h, double scaling);

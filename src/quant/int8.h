@@ -89,6 +89,7 @@ struct Int8Matrix {
   int64_t stride, rows;
   float* y;
   const LowRankCopy* attached = nullptr;
+  float* inner = nullptr;  // where its h is written, if not null
 };
 void int8_matmul(std::span<const Int8Matrix> matrices, int64_t cols, const float* x, int64_t n,
                  bool accumulate);

@@ -156,7 +156,7 @@ class Products {
       if (m.attached == nullptr) continue;
       const int64_t rank = m.attached->rank();
       const int64_t pairs = (rank + 1) / 2;
-      float* h = take(n * rank);
+      float* h = m.inner != nullptr ? m.inner : take(n * rank);
       auto* codes = reinterpret_cast<int32_t*>(take(n * pairs));
       const Int8Matrix a = m.attached->inner(h);
       const int64_t fours = std::clamp<int64_t>(kStrip * m.stride / a.stride / 4, 1, kStrip / 4);

@@ -106,18 +106,19 @@ std::shared_ptr<const LowRankCopy> LowRankCopy::make(const float* a, const float
   const float factor = static_cast<float>(scaling) * unit;
   if (!std::isfinite(top) || !std::isfinite(largest(b, rows * rank) * factor)) return nullptr;
   std::shared_ptr<LowRankCopy> copy(new LowRankCopy(rank, cols, rows));
-  copy->keep_a(a, unit);
+  copy->unit_ = unit;
+  copy->keep_a(a);
   copy->keep_b(b, factor);
   return copy;
 }
 
-void LowRankCopy::keep_a(const float* a, float unit) {
+void LowRankCopy::keep_a(const float* a) {
   const QuantFormat& format = *require_row(formats(), "format", "q8_0").entry;
   parallel_for(rank_, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> scaled(static_cast<size_t>(cols_));
     for (int64_t k = begin; k < end; ++k) {
       std::transform(a + k * cols_, a + (k + 1) * cols_, scaled.begin(),
-                     [unit](float x) { return x / unit; });
+                     [this](float x) { return x / unit_; });
       format.encode(scaled.data(), memory_.data() + k * stride_, cols_);
     }
   });

@@ -36,6 +36,7 @@ class LowRankCopy {
                                                  int64_t cols, int64_t rows, double scaling);
 
   int64_t rank() const { return rank_; }
+  float unit() const { return unit_; }  // the power of two: h is made of A over it
   size_t bytes() const { return memory_.size(); }
   Int8Matrix inner(float* h) const;  // the product that makes h [n, rank] of x
   // Asks for A, or for what columns [begin, end) need of B: too short to be seen coming.
@@ -47,7 +48,7 @@ class LowRankCopy {
 
  private:
   LowRankCopy(int64_t rank, int64_t cols, int64_t rows);
-  void keep_a(const float* a, float unit);
+  void keep_a(const float* a);
   void keep_b(const float* b, float factor);
   int64_t pairs() const { return (rank_ + 1) / 2; }
   int64_t strip_bytes() const { return 2 * kStrip * (1 + pairs()); }
@@ -57,6 +58,7 @@ class LowRankCopy {
   int64_t rank_, cols_, rows_;
   const Int8Kernels* kernels_;  // of A's format
   int64_t stride_, strips_at_;
+  float unit_ = 1;
   // A, then B: of each strip its bf16 scales and the code pairs [pairs, kStrip]. Products ask for
   // rows ahead of those they multiply, and what follows A is needed next.
   std::vector<std::byte> memory_;

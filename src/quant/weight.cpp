@@ -77,9 +77,10 @@ kernels::PackedRows packed8(const float* x, int64_t n, int64_t cols) {
   return rows;
 }
 
-Int8Matrix int8_matrix(const Weight& w, float* y, const LowRankCopy* attached) {
+Int8Matrix int8_matrix(const Weight& w, float* y, const LowRankCopy* attached = nullptr,
+                       float* inner = nullptr) {
   const QuantFormat& format = *w.format().entry;
-  return {format.int8, w.bytes().data(), row_bytes(format, w.cols()), w.rows(), y, attached};
+  return {format.int8, w.bytes().data(), row_bytes(format, w.cols()), w.rows(), y, attached, inner};
 }
 
 std::vector<double> decoded_in_double(const Weight& w) {
@@ -95,6 +96,10 @@ kernels::Arithmetic arithmetic_of(Compute compute) {
   const bool is_int16 =
       compute == Compute::kInt16 || (compute == Compute::kInt8 && kernels::int16_is_faster());
   return is_int16 ? kernels::Arithmetic::kInt16 : kernels::Arithmetic::kF32;
+}
+
+bool gradients_are_int8(Compute compute) {
+  return compute == Compute::kInt8 && kernels::int16_is_faster();
 }
 
 Weight::Weight(const Named<QuantFormat>& format, int64_t rows, int64_t cols, const std::byte* bytes,
@@ -161,7 +166,7 @@ Weight Weight::slice_rows(int64_t begin, int64_t end) const {
 
 void Weight::matmul(const float* x, int64_t n, float* y, bool accumulate) const {
   if (runs_int8(n)) {
-    const Int8Matrix matrix = int8_matrix(*this, y, nullptr);
+    const Int8Matrix matrix = int8_matrix(*this, y);
     return int8_matmul({&matrix, 1}, cols_, x, n, accumulate);
   }
   if (runs_packed(n) && tiles(n) == kernels::Tiles::kInt8)
@@ -231,7 +236,7 @@ void Weight::matmul_together(std::span<const Product> products, const float* x, 
   for (const Product& product : products) {
     MOXIE_ASSERT(product.weight.cols_ == products[0].weight.cols_);
     if (product.weight.runs_int8(n)) {
-      together.push_back(int8_matrix(product.weight, product.y, product.attached));
+      together.push_back(int8_matrix(product.weight, product.y, product.attached, product.inner));
     } else {
       MOXIE_ASSERT(product.attached == nullptr);
       if (packed && runs_packed(product)) {
@@ -255,7 +260,7 @@ ProductInParts::ProductInParts(const Weight& weight, const float* x, int64_t n)
 void ProductInParts::make(int64_t i0, int64_t i1, int64_t j0, int64_t j1, float* y) const {
   const Weight part = weight_.slice_rows(j0, j1);
   if (rows_.count == 0) return part.matmul(x_ + i0 * part.cols(), i1 - i0, y);
-  const Int8Matrix matrix = int8_matrix(part, y, nullptr);
+  const Int8Matrix matrix = int8_matrix(part, y);
   matrix.kernels->multiply({matrix.bytes, matrix.stride, rows_.part(i0, i1), y, matrix.rows, false},
                            0, matrix.rows);
 }
@@ -265,7 +270,16 @@ void Weight::matmul_transposed(const float* dy, int64_t n, float* dx, bool accum
     return matmul_transposed(packed8(dy, n, rows_), dx, nullptr, accumulate);
   std::vector<float> storage;
   dy = factor(*this, dy, n, rows_, storage);
-  kernels::gemm_nn(n, cols_, rows_, dy, decoder(n), dx, accumulate, arithmetic_of(compute_for(n)));
+  const Compute compute = compute_for(n);
+  if (gradients_are_int8(compute))
+    return kernels::gemm_nn_int8(n, cols_, rows_, dy, decoder(n), nullptr, dx, accumulate);
+  kernels::gemm_nn(n, cols_, rows_, dy, decoder(n), dx, accumulate, arithmetic_of(compute));
+}
+
+void Weight::matmul_transposed(const float* dy, int64_t n, const kernels::ThinTerm& thin, float* dx,
+                               bool accumulate) const {
+  MOXIE_ASSERT(gradients_are_int8(compute_for(n)));
+  kernels::gemm_nn_int8(n, cols_, rows_, dy, decoder(n), &thin, dx, accumulate);
 }
 
 void Weight::matmul_transposed(const kernels::RoundedRows& dy, float* dx) const {

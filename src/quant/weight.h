@@ -7,13 +7,14 @@
 // and accumulates in f32 (emulated where the CPU has no such instruction, so results have one
 // meaning); "int16" rounds both to 11 bits and a sign in blocks that share a scale
 // (kernels/gemm.h); "int8" rounds x to 8 bits a group of 32 and multiplies integers (int8.h) where
-// the format has Int8Kernels. matmul_transposed under int8, and formats without such kernels, take
-// int16 where the CPU is faster with it, else f32. Under int16 up to kernels::kFewRows rows are
-// multiplied in f32. "tiles8" rounds both factors to 8 bits in blocks of 32 along the sums
-// (kernels/micro_tiles.h), in either direction, and is bf16 where it is not native or rows are few.
-// "mixed" is int8 for up to kMixedRows rows (decoding) and tiles for more (prompts), of bf16 where
-// there is AMX and of 8 bits elsewhere, for CPUs whose tiles outrun int8; int8 alone while
-// kernels::is_batch_invariant(), and bf16 alone where the format has no Int8Kernels.
+// the format has Int8Kernels; formats without them take int16 where the CPU is faster with it, else
+// f32. There matmul_transposed rounds both to 6 bits and a sign (gemm_nn_int8), but for rows that
+// are rounded to 16 bits already. Under int16 up to kernels::kFewRows rows are multiplied in f32.
+// "tiles8" rounds both factors to 8 bits in blocks of 32 along the sums (kernels/micro_tiles.h), in
+// either direction, and is bf16 where it is not native or rows are few. "mixed" is int8 for up to
+// kMixedRows rows (decoding) and tiles for more (prompts), of bf16 where there is AMX and of 8 bits
+// elsewhere, for CPUs whose tiles outrun int8; int8 alone while kernels::is_batch_invariant(), and
+// bf16 alone where the format has no Int8Kernels.
 #include <memory>
 #include <span>
 #include <vector>
@@ -31,6 +32,8 @@ enum class Compute { kF32, kBF16, kInt8, kInt16, kTiles8, kMixed };
 inline constexpr int64_t kMixedRows = 48;
 
 kernels::Arithmetic arithmetic_of(Compute compute);  // of products that int8 does not take
+// Whether matmul_transposed of dense rows takes kernels::gemm_nn_int8.
+bool gradients_are_int8(Compute compute);
 
 class LowRankCopy;  // low_rank.h
 
@@ -62,6 +65,7 @@ class Weight {
     const Weight& weight;
     float* y;
     const LowRankCopy* attached = nullptr;  // only where the weight runs_int8(n)
+    float* inner = nullptr;                 // where its h is written, if not null
   };
   static void matmul_together(std::span<const Product> products, const float* x, int64_t n);
   // The same in tiles of rows that are packed, with thin [rows, x.spare()] beside it: what their
@@ -77,6 +81,9 @@ class Weight {
   bool runs_integers(int64_t n) const;    // matmul in 8 or 16 bits, matmul_transposed in 16
   // dx[n, cols] = dy[n, rows] W; adds when `accumulate`.
   void matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate = false) const;
+  // The same with the products of a LoRA beside it, where gradients_are_int8().
+  void matmul_transposed(const float* dy, int64_t n, const kernels::ThinTerm& thin, float* dx,
+                         bool accumulate) const;
   void matmul_transposed(const kernels::RoundedRows& dy, float* dx) const;  // in 16-bit integers
   // The same over decoded values in double, for tests and f64 runs.
   void matmul(const double* x, int64_t n, double* y, bool accumulate = false) const;

@@ -222,6 +222,40 @@ TEST(Ops, AdaptedLinearPackedIsLinearAndLora) {
   expect_near_in_norm(run(true, quant::Compute::kTiles8), steps, 2e-2);
 }
 
+// In 8-bit integers too, each product off by what its factors are rounded by.
+TEST(Ops, AdaptedLinearInIntegersIsLinearAndLora) {
+  Rng rng(6);
+  const auto normal = [&](Shape shape) { return random_normal(rng, shape).to(DType::kF32); };
+  const auto& format = require_row(quant::formats(), "format", "q4_1");
+  const Tensor values = normal({70, 64});
+  auto bytes = std::make_shared<std::vector<std::byte>>(
+      static_cast<size_t>(70 * quant::row_bytes(*format.entry, 64)));
+  format->encode(values.data<float>(), bytes->data(), values.count());
+  quant::Weight weight(format, 70, 64, bytes->data(), bytes);
+  weight.set_compute(quant::Compute::kInt8);
+  if (!takes_lora_in_int8(weight, 100)) GTEST_SKIP() << "this CPU takes other products";
+  const Tensor x = normal({100, 64}), direction = normal({100, 70});
+  for (const int64_t rank : {8, 130}) {  // 130: more than those products take
+    const Tensor a = normal({rank, 64}), b = normal({70, rank});
+    const auto run = [&](bool is_one, quant::Compute compute) {
+      weight.set_compute(compute);
+      Tape tape;
+      const Tensor inputs[] = {tape.leaf(x), tape.leaf(a), tape.leaf(b)};
+      const Tensor z = is_one
+                           ? adapted_linear(inputs[0], nullptr, weight, inputs[1], inputs[2], 0.5)
+                           : lora(inputs[0], linear(inputs[0], weight), inputs[1], inputs[2], 0.5);
+      // x is read twice, so that its gradient is one that others have gathered.
+      tape.backward(add(z, linear(inputs[0], weight)), direction);
+      return std::vector<Tensor>{z, tape.grad(inputs[0]), tape.grad(inputs[1]),
+                                 tape.grad(inputs[2])};
+    };
+    const auto exact = run(false, quant::Compute::kF32);
+    const auto rounded = run(true, quant::Compute::kInt8);
+    expect_near_in_norm(rounded, exact, 0.03);
+    EXPECT_NE(0, std::memcmp(rounded[1].raw(), exact[1].raw(), exact[1].bytes()));
+  }
+}
+
 // Packed, gate, up and activation never exist in f32: what comes out is what the ops give one after
 // the other, but that gate and up are rounded to bf16 before the backward reads them.
 TEST(Ops, GatedMlpPackedIsItsSteps) {

@@ -268,7 +268,8 @@ TEST(Int8, SeveralWeightsTogetherHaveTheBitsOfEachAlone) {
   }
 }
 
-TEST(Int8, GradientsAndOtherFormatsAreThoseOfInt16WhereThatIsFaster) {
+// Gradients of 7 bits, other formats' products of 12.
+TEST(Int8, GradientsAndOtherFormatsAreOfIntegersWhereThoseAreFaster) {
   const int64_t n = 7;
   for (const char* name : {"q4_1", "bf16"}) {
     const auto& format = require_row(formats(), "format", name);
@@ -285,14 +286,18 @@ TEST(Int8, GradientsAndOtherFormatsAreThoseOfInt16WhereThatIsFaster) {
     exact.matmul_transposed(dy.data(), n, a.data());
     rounded.matmul_transposed(dy.data(), n, b.data());
     mixed.matmul_transposed(dy.data(), n, c.data());
-    EXPECT_EQ(c, kernels::int16_is_faster() ? b : a) << name;
-    EXPECT_NE(a, b) << name << ": else nothing was rounded";
-    double off = 0, all = 0;
-    for (size_t i = 0; i < a.size(); ++i) {
-      off += (a[i] - b[i]) * (a[i] - b[i]);
-      all += a[i] * a[i];
-    }
-    EXPECT_LT(std::sqrt(off / all), 1e-3) << name;
+    const auto distance = [&](const std::vector<float>& other) {
+      double off = 0, all = 0;
+      for (size_t i = 0; i < a.size(); ++i) {
+        off += (a[i] - other[i]) * (a[i] - other[i]);
+        all += a[i] * a[i];
+      }
+      return std::sqrt(off / all);
+    };
+    EXPECT_GT(distance(b), 0) << name << ": nothing was rounded";
+    EXPECT_LT(distance(b), 1e-3) << name;
+    EXPECT_EQ(distance(c) > 1e-3, kernels::int16_is_faster()) << name;
+    EXPECT_LT(distance(c), 0.02) << name;
     rounded.matmul(x.data(), n, y.data());
     mixed.matmul(x.data(), n, z.data());
     EXPECT_EQ(y == z, format->int8 == nullptr && kernels::int16_is_faster()) << name;
