@@ -44,9 +44,8 @@ void pack(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, float
         kernel.transpose(static_cast<int>(count), depth, b.dense + j * b.ld + k0, b.ld, panels);
         continue;
       }
-      for (int64_t i = 0; i < count; ++i) {
-        b.decoder->decode(b.decoder->context, j + i, k0, k1, rows + i * depth);
-      }
+      for (int64_t i = 0; i < count; ++i)
+        decode_row(*b.decoder, j + i, j1, k0, k1, rows + i * depth);
       kernel.transpose(static_cast<int>(count), depth, rows, depth, panels);
     }
     return;
@@ -55,7 +54,7 @@ void pack(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, float
   for (int64_t p = 0; p < depth; ++p) {
     const float* row = buffer;
     if (b.decoder != nullptr) {
-      b.decoder->decode(b.decoder->context, k0 + p, j0, j1, buffer);
+      decode_row(*b.decoder, k0 + p, k1, j0, j1, buffer);
     } else {
       row = b.dense + (k0 + p) * b.ld + j0;
     }

@@ -76,6 +76,8 @@ struct RowDecoder {
   // Products of tiles of 8-bit integers take it where sums run along the columns.
   void (*pack_int8)(const void* context, int64_t row, int64_t lines, int64_t begin, int64_t end,
                     Int8TileB* tiles) = nullptr;
+  // Asks for what decode would read; may be null.
+  void (*fetch)(const void* context, int64_t row, int64_t begin, int64_t end) = nullptr;
 };
 
 // c[m, n] = a[m, k] w^T, w[n, k]

@@ -27,7 +27,7 @@ namespace {
 
 constexpr int64_t kPanelCodes = 128 * 1024;      // of B in L2: 256 KiB
 constexpr int64_t kMostCodes = 2 * 1024 * 1024;  // of A at a time: 4 MiB
-constexpr int64_t kBufferCols = 64;              // of B that are decoded at a time
+constexpr int64_t kBufferCols = 256;             // of B that are decoded at a time
 constexpr int64_t kGrainCodes = 16 * 1024;
 
 // Blocks [first, last) of k, and A's codes in them: a block is [rows, depth / 2] pairs, or where A
@@ -88,9 +88,8 @@ void pack_columns(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j
       rows = b.dense + k0 * b.ld + from;
       ld = b.ld;
     }
-    for (int64_t p = 0; b.decoder != nullptr && p < depth; ++p) {
-      b.decoder->decode(b.decoder->context, k0 + p, from, to, buffer + p * ld);
-    }
+    for (int64_t p = 0; b.decoder != nullptr && p < depth; ++p)
+      decode_row(*b.decoder, k0 + p, k1, from, to, buffer + p * ld);
     for (int64_t j = from; j < to; j += kCols16) {
       const auto count = static_cast<int>(std::min<int64_t>(kCols16, to - j));
       kernel.round_columns(rows + (j - from), ld, depth, count, panel, scales);
@@ -114,7 +113,7 @@ void pack_rows(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, 
     for (int64_t i = 0; i < count; ++i) {
       const float* row = buffer;
       if (b.decoder != nullptr) {
-        b.decoder->decode(b.decoder->context, j + i, k0, k1, buffer);
+        decode_row(*b.decoder, j + i, j1, k0, k1, buffer);
       } else {
         row = b.dense + (j + i) * b.ld + k0;
       }

@@ -24,7 +24,7 @@ namespace {
 constexpr int64_t kPanelBytes = 256 * 1024;      // of B in L2
 constexpr int64_t kMostBytes = 4 * 1024 * 1024;  // of A at a time
 constexpr int64_t kMostBlocks = 16;              // of a panel: 32 KiB pass through L1 a strip
-constexpr int64_t kBufferCols = 64;              // of B that are decoded at a time
+constexpr int64_t kBufferCols = 256;             // of B that are decoded at a time
 constexpr int64_t kGrainCodes = 16 * 1024;
 
 // How k is cut: as few blocks as can be, or up to two more where that leaves less to fill up.
@@ -153,8 +153,9 @@ void pack(const Problem& t, const Rounded& r, const ThinTerm* thin, const Panels
     const int64_t to = std::min(panels.j1, from + wide);
     for (int64_t block = 0; block < r.blocks; ++block) {
       const int64_t count = r.count_of(block);
+      const int64_t row = r.begin_of(block);
       for (int64_t p = 0; p < count; ++p)
-        decoder.decode(decoder.context, r.begin_of(block) + p, from, to, buffer + p * (to - from));
+        decode_row(decoder, row + p, row + count, from, to, buffer + p * (to - from));
       round_block(panels, block, r.depth, from, to, buffer, to - from, count);
     }
     if (r.rank > 0)

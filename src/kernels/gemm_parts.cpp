@@ -41,6 +41,14 @@ int64_t panel_depth(const Problem& t, int64_t most) {
   return std::max(granule, round_up(ceil_div(t.k, parts), granule));
 }
 
+void decode_row(const RowDecoder& rows, int64_t row, int64_t stop, int64_t begin, int64_t end,
+                float* out) {
+  constexpr int64_t kAhead = 16;
+  if (rows.fetch != nullptr && row + kAhead < stop)
+    rows.fetch(rows.context, row + kAhead, begin, end);
+  rows.decode(rows.context, row, begin, end, out);
+}
+
 int64_t column_unit(const Problem& t, int64_t tile_cols) {
   const bool by_blocks = t.b.decoder != nullptr && !t.b.is_transposed;
   return by_blocks ? std::max(tile_cols, t.b.decoder->granule) : tile_cols;

@@ -49,6 +49,11 @@ inline int64_t round_up(int64_t a, int64_t b) {
 inline constexpr int64_t kMostDepth = 384;  // of f32: 24 KiB of a panel pass through L1 at a time
 int64_t panel_depth(const Problem& t, int64_t most = kMostDepth);
 
+// Decodes a piece of a row, of rows below `stop` that are decoded one by one: asks for those to
+// come, since no prefetcher sees so short pieces coming.
+void decode_row(const RowDecoder& rows, int64_t row, int64_t stop, int64_t begin, int64_t end,
+                float* out);
+
 // Columns of B that are packed at a time come in multiples of this.
 int64_t column_unit(const Problem& t, int64_t tile_cols);
 

@@ -110,8 +110,8 @@ std::vector<Tensor> backward_int8(Call& call, const Tensor& dz) {
   weight.matmul_transposed(dz.data<float>(), dz.rows(), thin, dx.data<float>(), adds);
   Tensor da;
   Tensor db;
-  if (call.wanted[1]) da = thin_gradient(dh, x, 1);
-  if (call.wanted[2]) db = transposed(thin_gradient(h, dz, scaling));
+  if (call.wanted[1]) da = thin_gradient(dh, x, 1.0f);
+  if (call.wanted[2]) db = transposed(thin_gradient(h, dz, thin.scaling));
   return {dx, da, db};
 }
 

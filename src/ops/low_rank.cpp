@@ -1,5 +1,7 @@
 #include "ops/low_rank.h"
 
+#include <type_traits>
+
 #include "ops/checks.h"
 
 namespace moxie::ops {
@@ -43,6 +45,22 @@ Tensor add_low_rank(const Tensor& x, const LowRankTerm& term, const Tensor& z) {
   return h;
 }
 
+template <class T>
+Tensor thin_gradient(const Tensor& h, const Tensor& z, T scaling, kernels::Arithmetic arithmetic) {
+  const int64_t r = h.cols(), cols = z.cols(), n = z.rows();
+  Tensor result = Tensor::empty({r, cols}, h.dtype());
+  if constexpr (std::is_same_v<T, float>) {
+    if (arithmetic == kernels::Arithmetic::kF32) {
+      kernels::thin_tn(r, cols, n, h.data<T>(), z.data<T>(), result.data<T>(), scaling);
+      return result;
+    }
+  }
+  kernels::gemm_tn(r, cols, n, h.data<T>(), z.data<T>(), result.data<T>(), false, scaling,
+                   arithmetic);
+  return result;
+}
+template Tensor thin_gradient(const Tensor&, const Tensor&, float, kernels::Arithmetic);
+
 LowRankGradients low_rank_gradients(const Tensor& x, const Tensor& h, const LowRankTerm& term,
                                     const Tensor& dz, LowRankWishes wishes) {
   const Tensor &a = term.a, &b = term.b;
@@ -52,21 +70,12 @@ LowRankGradients low_rank_gradients(const Tensor& x, const Tensor& h, const LowR
   dispatch_float(dz.dtype(), "lora", [&](auto zero) {
     using T = decltype(zero);
     const auto scaling = static_cast<T>(term.scaling);
-    if (wishes.db) {
-      found.db = Tensor::empty(b.shape(), b.dtype());
-      kernels::gemm_tn(dz.cols(), r, n, dz.data<T>(), h.data<T>(), found.db.data<T>(), false,
-                       scaling, term.arithmetic);
-    }
+    if (wishes.db) found.db = transposed(thin_gradient<T>(h, dz, scaling, term.arithmetic));
     if (!wishes.dx && !wishes.da) return;
     Tensor dh = Tensor::empty(h.shape(), h.dtype());
     kernels::gemm_nn(n, r, dz.cols(), dz.data<T>(), b.data<T>(), dh.data<T>(), false, scaling,
                      term.arithmetic);
-    if (wishes.da) {
-      Tensor across = Tensor::empty({a.cols(), r}, a.dtype());  // x^T dh: x is not packed for it
-      kernels::gemm_tn(a.cols(), r, n, x.data<T>(), dh.data<T>(), across.data<T>(), false, T{1},
-                       term.arithmetic);
-      found.da = transposed(across);
-    }
+    if (wishes.da) found.da = thin_gradient<T>(dh, x, T{1}, term.arithmetic);
     if (wishes.dx) {
       found.dx = Tensor::empty({n, a.cols()}, a.dtype());
       kernels::gemm_nn(n, a.cols(), r, dh.data<T>(), a.data<T>(), found.dx.data<T>(), false, T{1},
@@ -74,13 +83,6 @@ LowRankGradients low_rank_gradients(const Tensor& x, const Tensor& h, const LowR
     }
   });
   return found;
-}
-
-Tensor thin_gradient(const Tensor& h, const Tensor& z, double scaling) {
-  Tensor result = Tensor::empty({h.cols(), z.cols()}, DType::kF32);
-  kernels::thin_tn(h.cols(), z.cols(), z.rows(), h.data<float>(), z.data<float>(),
-                   result.data<float>(), static_cast<float>(scaling));
-  return result;
 }
 
 Tensor packed_inner(const kernels::PackedRows& x, const Tensor& a) {

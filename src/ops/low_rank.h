@@ -33,8 +33,10 @@ LowRankGradients low_rank_gradients(const Tensor& x, const Tensor& h, const LowR
                                     const Tensor& dz, LowRankWishes wishes);
 
 Tensor transposed(const Tensor& matrix);
-// scaling h^T z, [r, cols], of h [n, r] and z [n, cols] in f32, r small: dB^T, dA.
-Tensor thin_gradient(const Tensor& h, const Tensor& z, double scaling);
+// scaling h^T z, [r, cols], of h [n, r] and z [n, cols], r small: dB^T, dA. T is their type.
+template <class T>
+Tensor thin_gradient(const Tensor& h, const Tensor& z, T scaling,
+                     kernels::Arithmetic arithmetic = kernels::Arithmetic::kF32);
 
 // The same in packed rows, f32 beside them: x A^T; dB; dh, which become dz's spare numbers; dA.
 Tensor packed_inner(const kernels::PackedRows& x, const Tensor& a);

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 
 #include "base/cpu.h"
 #include "base/threads.h"
 #include "kernels/micro16.h"
+#include "kernels/rounding.h"
 #include "quant/codec.h"
 #include "quant/format.h"
 #include "tensor/dtype.h"
@@ -18,14 +20,16 @@ constexpr int64_t kStrip = LowRankCopy::kStrip;
 constexpr int kMostInner = 32767;      // of h's codes
 constexpr float kLeast = 0x1.0p-111f;  // of a row of B whose codes are not 0
 
-float largest(const float* x, int64_t n) {  // NaN where one is not finite
-  float most = 0;
-  float poison = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    most = std::max(most, std::fabs(x[i]));
-    poison += 0 * x[i];
-  }
-  return most + poison;
+float largest(const float* x, int64_t n) {  // not finite where one is not
+  int32_t most = 0;
+  for (int64_t i = 0; i < n; ++i) most = std::max(most, kernels::magnitude_bits(x[i]));
+  return std::bit_cast<float>(most);
+}
+
+// std::nearbyint of |x| < 2^22, without a call.
+float nearest(float x) {
+  constexpr float kUnitSteps = 0x1.8p23f;  // numbers about it are 1 apart
+  return x + kUnitSteps - kUnitSteps;
 }
 
 // The least bf16 that is no smaller than a positive x.
@@ -132,11 +136,14 @@ void LowRankCopy::keep_b(const float* b, float factor) {
       if (top < kLeast) continue;  // zeros
       const BFloat16 scale = bf16_above(top / 127.0f);
       store(strip + r % kStrip * 2, scale.bits);
-      for (int64_t k = 0; k < rank_; ++k) {
-        const auto code =
-            static_cast<int8_t>(std::nearbyint(b[r * rank_ + k] * factor / to_float(scale)));
-        store(strip + 2 * kStrip + 2 * (k / 2 * kStrip + r % kStrip) + k % 2, code);
-      }
+      const float* row = b + r * rank_;
+      const float unit = to_float(scale);
+      int8_t codes[kMostRank + 1];
+      for (int64_t k = 0; k < rank_; ++k)
+        codes[k] = static_cast<int8_t>(static_cast<int>(nearest(row[k] * factor / unit)));
+      codes[rank_] = 0;
+      for (int64_t p = 0; p < pairs(); ++p)
+        std::memcpy(strip + 2 * kStrip + 2 * (p * kStrip + r % kStrip), codes + 2 * p, 2);
     }
   });
 }

@@ -34,6 +34,13 @@ void decode_part(const void* context, int64_t row, int64_t begin, int64_t end, f
                 out, end - begin);
 }
 
+void fetch_part(const void* context, int64_t row, int64_t begin, int64_t end) {
+  const auto& w = *static_cast<const Weight*>(context);
+  const QuantFormat& format = *w.format().entry;
+  fetch_lines(w.bytes().data() + row * row_bytes(format, w.cols()) + row_bytes(format, begin),
+              row_bytes(format, end - begin));
+}
+
 void decode_part_bf16(const void* context, int64_t row, int64_t begin, int64_t end, BFloat16* out) {
   const auto& w = *static_cast<const Weight*>(context);
   const QuantFormat& format = *w.format().entry;
@@ -206,6 +213,7 @@ kernels::RowDecoder Weight::decoder(int64_t n) const {
   const bool is_bf16 = rounds_to_bf16(compute_for(n));
   const bool rounds = is_bf16 && !runs_packed(n);
   kernels::RowDecoder rows{this, rounds ? decode_rounded : decode_part, format()->block};
+  rows.fetch = fetch_part;
   if (format()->decode_bf16 != nullptr && runs_packed(n)) rows.decode_bf16 = decode_part_bf16;
   // Training takes the tiles of rounded numbers, which are multiplied faster.
   const bool packs_codes = compute_ == Compute::kMixed && tiles(n) == kernels::Tiles::kInt8;

@@ -191,5 +191,30 @@ TEST(Micro, EveryTableOfThisCpuEqualsTheScalarOne) {
   }
 }
 
+TEST(ThinTN, EqualsTheNaiveProductForAnyThreads) {
+  const int before = thread_count();
+  for (const Size& s : {Size{1, 1, 1}, Size{16, 576, 70}, Size{5, 33, 64}, Size{40, 300, 31},
+                        Size{6, 1000, 200}, Size{3, 20, 0}}) {
+    const auto a = normals(s.m * s.k, 1);
+    const auto b = normals(s.n * s.k, 2);
+    std::vector<float> first;
+    for (const int threads : {1, 2, 3}) {
+      set_thread_count(threads);
+      std::vector<float> c(size_t(s.m * s.n), 77.0f);
+      thin_tn(s.m, s.n, s.k, a.data(), b.data(), c.data(), 0.5f);
+      if (threads == 1) first = c;
+      EXPECT_EQ(c, first) << threads << " threads";
+    }
+    for (int64_t i = 0; i < s.m; ++i) {
+      for (int64_t j = 0; j < s.n; ++j) {
+        double size = 0;
+        const double want = 0.5 * naive(Kind::kTN, s, a, b, i, j, &size);
+        EXPECT_NEAR(first[size_t(i * s.n + j)], want, 1e-6 * size) << i << ',' << j;
+      }
+    }
+  }
+  set_thread_count(before);
+}
+
 }  // namespace
 }  // namespace moxie::kernels
