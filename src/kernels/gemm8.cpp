@@ -27,16 +27,13 @@ constexpr int64_t kMostBlocks = 16;              // of a panel: 32 KiB pass thro
 constexpr int64_t kBufferCols = 256;             // of B that are decoded at a time
 constexpr int64_t kGrainCodes = 16 * 1024;
 
-// How k is cut: as few blocks as can be, or up to two more where that leaves less to fill up.
-struct Cut {
-  int64_t blocks, depth;
-};
-Cut cut_of(int64_t k) {
-  Cut best{};
+// Of a block of k: as few blocks as can be, or up to two more where that leaves less to fill up.
+int64_t depth_of(int64_t k) {
   const int64_t least = ceil_div(k, kDepth8);
+  int64_t best = 0;
   for (int64_t blocks = least; blocks <= least + 2; ++blocks) {
     const int64_t depth = round_up(ceil_div(k, blocks), kStep8);
-    if (blocks == least || blocks * depth < best.blocks * best.depth) best = {blocks, depth};
+    if (best == 0 || round_up(k, depth) < round_up(k, best)) best = depth;
   }
   return best;
 }
@@ -199,9 +196,10 @@ void round_rows(const Problem& t, const Rounded& r, const ThinTerm* thin) {
 
 void gemm_nn_int8(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w,
                   const ThinTerm* thin, float* c, bool accumulate) {
-  MOXIE_ASSERT(m > 0 && k > 0 && (thin == nullptr || thin->rank <= ThinTerm::kMostRank));
+  MOXIE_ASSERT(k > 0 && (thin == nullptr || thin->rank <= ThinTerm::kMostRank));
+  if (m == 0) return;
   const Problem t{m, n, k, a, k, 1, {.decoder = &w, .ld = n}, c, accumulate, 1};
-  const auto [blocks, depth] = cut_of(k);
+  const int64_t depth = depth_of(k);
   const int64_t most = std::clamp<int64_t>(kMostBytes / (m * depth), 1, kMostBlocks);
   for (int64_t first = 0; first < k; first += most * depth) {
     Rounded rounded{first, std::min(k - first, most * depth), depth, 0, 0, nullptr, nullptr};

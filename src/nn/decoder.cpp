@@ -5,6 +5,7 @@
 #include "nn/block.h"
 #include "ops/add.h"
 #include "ops/gather_rows.h"
+#include "ops/linear.h"
 #include "ops/logit_loss.h"
 #include "ops/logit_rows.h"
 #include "ops/rms_norm.h"
@@ -132,8 +133,10 @@ Tensor Decoder::adapted_loss(const Tensor& hidden, const std::vector<int64_t>& l
     const auto segment = [this, ids, wanted, seed,
                           trains = options.is_training](const std::vector<Tensor>& in) {
       const Tensor x = ops::gather_rows(in[0], ids);
-      const Tensor y = head_site_.run_taps(x, head().apply(x), {nullptr, trains, seed});
-      return ops::logit_loss(y, wanted, logit_options());
+      const Tensor y = head().is_frozen() ? ops::linear(x, head().frozen().with_fine_gradients())
+                                          : head().apply(x);
+      return ops::logit_loss(head_site_.run_taps(x, y, {nullptr, trains, seed}), wanted,
+                             logit_options());
     };
     ops::Tape* tape = ops::Tape::active();
     Tensor part = tape != nullptr ? tape->recompute({hidden}, segment) : segment({hidden});

@@ -150,7 +150,7 @@ const OpDef adapted_linear_entry{"product with a frozen matrix and the LoRA besi
                                  backward, nullptr, samples};
 
 bool takes_lora_in_int8(const quant::Weight& weight, int64_t n) {
-  return weight.runs_int8(n) && quant::gradients_are_int8(weight.compute());
+  return weight.runs_int8(n) && weight.gradients_are_int8(n);
 }
 
 Tensor adapted_linear(const Tensor& x, std::shared_ptr<PackedRows> packed,

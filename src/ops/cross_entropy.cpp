@@ -42,10 +42,7 @@ struct Head {  // the output projection, frozen or trainable
     if (dense.defined()) {
       kernels::gemm_nn(n, width(), vocab(), d_logits, dense.data<T>(), dh, false, T{1}, arithmetic);
     } else {
-      // A softmax has small numbers beside large ones, which 8 bits do not hold.
-      quant::Weight fine = frozen;
-      if (quant::gradients_are_int8(fine.compute())) fine.set_compute(quant::Compute::kInt16);
-      fine.matmul_transposed(d_logits, n, dh);
+      frozen.with_fine_gradients().matmul_transposed(d_logits, n, dh);
     }
   }
 };

@@ -105,10 +105,6 @@ kernels::Arithmetic arithmetic_of(Compute compute) {
   return is_int16 ? kernels::Arithmetic::kInt16 : kernels::Arithmetic::kF32;
 }
 
-bool gradients_are_int8(Compute compute) {
-  return compute == Compute::kInt8 && kernels::int16_is_faster();
-}
-
 Weight::Weight(const Named<QuantFormat>& format, int64_t rows, int64_t cols, const std::byte* bytes,
                std::shared_ptr<const void> owner)
     : format_(&format), rows_(rows), cols_(cols), bytes_(bytes), owner_(std::move(owner)) {
@@ -278,15 +274,24 @@ void Weight::matmul_transposed(const float* dy, int64_t n, float* dx, bool accum
     return matmul_transposed(packed8(dy, n, rows_), dx, nullptr, accumulate);
   std::vector<float> storage;
   dy = factor(*this, dy, n, rows_, storage);
-  const Compute compute = compute_for(n);
-  if (gradients_are_int8(compute))
+  if (gradients_are_int8(n))
     return kernels::gemm_nn_int8(n, cols_, rows_, dy, decoder(n), nullptr, dx, accumulate);
-  kernels::gemm_nn(n, cols_, rows_, dy, decoder(n), dx, accumulate, arithmetic_of(compute));
+  kernels::gemm_nn(n, cols_, rows_, dy, decoder(n), dx, accumulate, arithmetic_of(compute_for(n)));
+}
+
+bool Weight::gradients_are_int8(int64_t n) const {
+  return compute_for(n) == Compute::kInt8 && kernels::int16_is_faster() && !has_fine_gradients_;
+}
+
+Weight Weight::with_fine_gradients() const {
+  Weight fine = *this;
+  fine.has_fine_gradients_ = true;
+  return fine;
 }
 
 void Weight::matmul_transposed(const float* dy, int64_t n, const kernels::ThinTerm& thin, float* dx,
                                bool accumulate) const {
-  MOXIE_ASSERT(gradients_are_int8(compute_for(n)));
+  MOXIE_ASSERT(gradients_are_int8(n));
   kernels::gemm_nn_int8(n, cols_, rows_, dy, decoder(n), &thin, dx, accumulate);
 }
 

@@ -32,8 +32,6 @@ enum class Compute { kF32, kBF16, kInt8, kInt16, kTiles8, kMixed };
 inline constexpr int64_t kMixedRows = 48;
 
 kernels::Arithmetic arithmetic_of(Compute compute);  // of products that int8 does not take
-// Whether matmul_transposed of dense rows takes kernels::gemm_nn_int8.
-bool gradients_are_int8(Compute compute);
 
 class LowRankCopy;  // low_rank.h
 
@@ -81,6 +79,11 @@ class Weight {
   bool runs_integers(int64_t n) const;    // matmul in 8 or 16 bits, matmul_transposed in 16
   // dx[n, cols] = dy[n, rows] W; adds when `accumulate`.
   void matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate = false) const;
+  // Whether that takes kernels::gemm_nn_int8.
+  bool gradients_are_int8(int64_t n) const;
+  // A weight whose gradients take 16 bits instead: for those of a softmax, whose small numbers
+  // beside large ones 8 bits do not hold.
+  Weight with_fine_gradients() const;
   // The same with the products of a LoRA beside it, where gradients_are_int8().
   void matmul_transposed(const float* dy, int64_t n, const kernels::ThinTerm& thin, float* dx,
                          bool accumulate) const;
@@ -100,6 +103,7 @@ class Weight {
   const std::byte* bytes_ = nullptr;
   std::shared_ptr<const void> owner_;
   Compute compute_ = Compute::kF32;
+  bool has_fine_gradients_ = false;
 };
 
 // Products of n rows of x with parts of a weight, which a thread makes by itself: x is rounded once

@@ -74,11 +74,12 @@ inline std::string read_text(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-// The promise is a second; instrumented code and code that is not optimised are slower.
+// The promise is a second, on a core of one's own: one that is shared with a neighbour's thread takes
+// up to twice as long. Instrumented code and code that is not optimised are slower.
 #if defined(__SANITIZE_ADDRESS__) || !defined(NDEBUG)
 constexpr double kErrorSeconds = 20;
 #else
-constexpr double kErrorSeconds = 1;
+constexpr double kErrorSeconds = 2;
 #endif
 
 // Runs `f`, which must throw an Error of this code; the message must hold `part`. The CPU time it

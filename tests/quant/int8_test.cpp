@@ -268,7 +268,7 @@ TEST(Int8, SeveralWeightsTogetherHaveTheBitsOfEachAlone) {
   }
 }
 
-// Gradients of 7 bits, other formats' products of 12.
+// Gradients of 7 bits, or 12 where they are to be fine, other formats' products of 12.
 TEST(Int8, GradientsAndOtherFormatsAreOfIntegersWhereThoseAreFaster) {
   const int64_t n = 7;
   for (const char* name : {"q4_1", "bf16"}) {
@@ -298,6 +298,8 @@ TEST(Int8, GradientsAndOtherFormatsAreOfIntegersWhereThoseAreFaster) {
     EXPECT_LT(distance(b), 1e-3) << name;
     EXPECT_EQ(distance(c) > 1e-3, kernels::int16_is_faster()) << name;
     EXPECT_LT(distance(c), 0.02) << name;
+    mixed.with_fine_gradients().matmul_transposed(dy.data(), n, c.data());
+    EXPECT_EQ(c, kernels::int16_is_faster() ? b : a) << name;
     rounded.matmul(x.data(), n, y.data());
     mixed.matmul(x.data(), n, z.data());
     EXPECT_EQ(y == z, format->int8 == nullptr && kernels::int16_is_faster()) << name;
