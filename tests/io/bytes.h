@@ -74,8 +74,8 @@ inline std::string read_text(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-// The promise is a second, on a core of one's own: one that is shared with a neighbour's thread takes
-// up to twice as long. Instrumented code and code that is not optimised are slower.
+// The promise is a second, on a core of one's own: one that is shared with a neighbour's thread
+// takes up to twice as long. Instrumented code and code that is not optimised are slower.
 #if defined(__SANITIZE_ADDRESS__) || !defined(NDEBUG)
 constexpr double kErrorSeconds = 20;
 #else
