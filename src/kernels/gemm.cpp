@@ -61,7 +61,7 @@ void pack(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, float
     float* line = panels + p * width;
     int64_t j = 0;
     for (; j + width <= j1 - j0; j += width, line += depth * width) {
-      for (int64_t i = 0; i < width; i += 4) std::memcpy(line + i, row + j + i, 16);
+      std::memcpy(line, row + j, static_cast<size_t>(width) * 4);
     }
     if (j < j1 - j0) {
       const int64_t count = j1 - j0 - j;

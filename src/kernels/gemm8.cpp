@@ -41,14 +41,15 @@ int64_t depth_of(int64_t k) {
 // Blocks of k from `first` on, and A's codes in them.
 struct Rounded {
   int64_t first, count;  // of k
-  int64_t depth, blocks;
+  int64_t depth;
   int64_t rank;    // of the LoRA whose dh is one more block; 0: none
   uint8_t* codes;  // [rows, row_bytes()]
   float* scales;   // [rows, all_blocks()]
 
+  int64_t blocks() const { return ceil_div(count, depth); }
   int64_t thin_depth() const { return round_up(rank, kStep8); }
-  int64_t all_blocks() const { return blocks + (rank > 0 ? 1 : 0); }
-  int64_t row_bytes() const { return blocks * depth + thin_depth(); }
+  int64_t all_blocks() const { return blocks() + (rank > 0 ? 1 : 0); }
+  int64_t row_bytes() const { return blocks() * depth + thin_depth(); }
   int64_t begin_of(int64_t block) const { return first + block * depth; }
   int64_t count_of(int64_t block) const { return std::min(depth, count - block * depth); }
 };
@@ -64,9 +65,9 @@ Panels panels_of(const Rounded& r, bool with_thin, int64_t j0, int64_t j1) {
   const int64_t thin_bytes = is_longer ? block8_bytes(r.thin_depth()) : 0;
   Panels p{j0,
            j1,
-           r.blocks + (is_longer ? 1 : 0),
+           r.blocks() + (is_longer ? 1 : 0),
            is_longer ? r.thin_depth() : r.depth,
-           r.blocks * block8_bytes(r.depth) + thin_bytes,
+           r.blocks() * block8_bytes(r.depth) + thin_bytes,
            nullptr};
   const int64_t bytes = ceil_div(j1 - j0, kCols8) * p.bytes;
   const Scratch slot = with_thin ? Scratch::kPanels : Scratch::kTiles;
@@ -120,7 +121,7 @@ void multiply(const Rounded& r, int64_t i0, int64_t i1, const Panels& panels, fl
 void round_a(const Problem& t, const Rounded& r, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) {
     uint8_t* codes = r.codes + i * r.row_bytes();
-    for (int64_t block = 0; block < r.blocks; ++block, codes += r.depth) {
+    for (int64_t block = 0; block < r.blocks(); ++block, codes += r.depth) {
       const int64_t count = r.count_of(block);
       r.scales[i * r.all_blocks() + block] =
           micro8().round_row(t.a + i * t.a_row + r.begin_of(block), count, codes);
@@ -137,7 +138,7 @@ void make_inner(const Rounded& r, int64_t begin, int64_t end, const Panels& b, c
     float* dh = thin.dh + i * thin.rank;
     for (int64_t q = 0; q < thin.rank; ++q) dh[q] *= thin.scaling;
     r.scales[(i + 1) * r.all_blocks() - 1] =
-        micro8().round_row(dh, thin.rank, r.codes + i * r.row_bytes() + r.blocks * r.depth);
+        micro8().round_row(dh, thin.rank, r.codes + i * r.row_bytes() + r.blocks() * r.depth);
   }
 }
 
@@ -148,7 +149,7 @@ void pack(const Problem& t, const Rounded& r, const ThinTerm* thin, const Panels
   float* buffer = scratch(Scratch::kRows, static_cast<size_t>(r.depth * wide));
   for (int64_t from = panels.j0; from < panels.j1; from += wide) {
     const int64_t to = std::min(panels.j1, from + wide);
-    for (int64_t block = 0; block < r.blocks; ++block) {
+    for (int64_t block = 0; block < r.blocks(); ++block) {
       const int64_t count = r.count_of(block);
       const int64_t row = r.begin_of(block);
       for (int64_t p = 0; p < count; ++p)
@@ -156,7 +157,7 @@ void pack(const Problem& t, const Rounded& r, const ThinTerm* thin, const Panels
       round_block(panels, block, r.depth, from, to, buffer, to - from, count);
     }
     if (r.rank > 0)
-      round_block(panels, r.blocks, r.thin_depth(), from, to, thin->u + from, t.n, r.rank);
+      round_block(panels, r.blocks(), r.thin_depth(), from, to, thin->u + from, t.n, r.rank);
   }
 }
 
@@ -177,7 +178,7 @@ void round_rows(const Problem& t, const Rounded& r, const ThinTerm* thin) {
   Panels b{};
   if (thin != nullptr) {
     b = panels_of(r, false, 0, thin->rank);
-    for (int64_t block = 0; block < r.blocks; ++block) {
+    for (int64_t block = 0; block < r.blocks(); ++block) {
       const float* rows = thin->b + r.begin_of(block) * thin->rank;
       round_block(b, block, r.depth, 0, thin->rank, rows, thin->rank, r.count_of(block));
     }
@@ -202,8 +203,7 @@ void gemm_nn_int8(int64_t m, int64_t n, int64_t k, const float* a, const RowDeco
   const int64_t depth = depth_of(k);
   const int64_t most = std::clamp<int64_t>(kMostBytes / (m * depth), 1, kMostBlocks);
   for (int64_t first = 0; first < k; first += most * depth) {
-    Rounded rounded{first, std::min(k - first, most * depth), depth, 0, 0, nullptr, nullptr};
-    rounded.blocks = ceil_div(rounded.count, depth);
+    Rounded rounded{first, std::min(k - first, most * depth), depth, 0, nullptr, nullptr};
     if (thin != nullptr && first + rounded.count == k) rounded.rank = thin->rank;
     const int64_t codes = m * rounded.row_bytes() / 4;  // kStep8 is a multiple of 4
     float* memory =

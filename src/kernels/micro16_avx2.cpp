@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 
+#include "kernels/integer_tile_avx2.h"
 #include "kernels/micro.h"
 #include "kernels/micro16.h"
 #include "kernels/rounding_avx2.h"
@@ -46,38 +47,11 @@ void full_tile(const Tile16& t) {
     a += t.a_step;
     b += kCols16;
   }
-  const __m256 s0 = _mm256_loadu_ps(t.b_scales);
-  const __m256 s1 = _mm256_loadu_ps(t.b_scales + 8);
-#pragma GCC unroll 16
-  for (int i = 0; i < kR; ++i) {
-    float* out = t.c + i * t.ldc;
-    const __m256 scale = _mm256_set1_ps(t.a_scales[i]);
-    const __m256 c0 = t.accumulate ? _mm256_loadu_ps(out) : _mm256_setzero_ps();
-    const __m256 c1 = t.accumulate ? _mm256_loadu_ps(out + 8) : _mm256_setzero_ps();
-    _mm256_storeu_ps(out,
-                     _mm256_fmadd_ps(_mm256_mul_ps(scale, s0), _mm256_cvtepi32_ps(sums[i][0]), c0));
-    _mm256_storeu_ps(out + 8,
-                     _mm256_fmadd_ps(_mm256_mul_ps(scale, s1), _mm256_cvtepi32_ps(sums[i][1]), c1));
-  }
-}
-
-template <int kR>
-void run_tile(const Tile16& t) {
-  if (t.r == kR) return full_tile<kR>(t);
-  if constexpr (kR > 1) run_tile<kR - 1>(t);
+  scale_sums(sums, t.a_scales, 1, t.b_scales, t.c, t.ldc, t.accumulate);
 }
 
 void tile(const Tile16& t) {
-  if (t.n == kCols16) return run_tile<kRows>(t);
-  float edge[kRows * kCols16] = {};  // the same arithmetic on a full-width copy
-  for (int i = 0; i < t.r && t.accumulate; ++i) {
-    std::copy_n(t.c + i * t.ldc, t.n, edge + i * kCols16);
-  }
-  Tile16 whole = t;
-  whole.c = edge;
-  whole.ldc = kCols16;
-  run_tile<kRows>(whole);
-  for (int i = 0; i < t.r; ++i) std::copy_n(edge + i * kCols16, t.n, t.c + i * t.ldc);
+  run_tile<kRows>(t, []<int kR>(const Tile16& part) { full_tile<kR>(part); });
 }
 
 // Rounds k numbers to codes of at most `most`, the largest of them having these bits.

@@ -37,22 +37,10 @@ void tile(const Tile16& t) {
   }
 }
 
-// Codes of x[p * step], p < k, through put(p, code). Returns their scale.
-template <class Put>
-float round_all(const float* x, int64_t step, int64_t k, int most, Put&& put) {
-  int32_t magnitude = 0;
-  for (int64_t p = 0; p < k; ++p) magnitude = std::max(magnitude, magnitude_bits(x[p * step]));
-  const RoundingSteps steps = rounding_steps(magnitude, most);
-  for (int64_t p = 0; p < k; ++p) {
-    put(p, steps.inverse == 0 ? int16_t{0}
-                              : static_cast<int16_t>(std::nearbyint(x[p * step] * steps.inverse)));
-  }
-  return steps.scale;
-}
-
 float round_row(const float* x, int64_t k, int most, int16_t* codes) {
   if (k % 2 == 1) codes[k] = 0;
-  return round_all(x, 1, k, most, [&](int64_t p, int16_t code) { codes[p] = code; });
+  return round_all(x, 1, k, most,
+                   [&](int64_t p, int code) { codes[p] = static_cast<int16_t>(code); });
 }
 
 float round_spread(const float* x, int64_t k, int16_t* codes) {
@@ -69,7 +57,8 @@ void round_columns(const float* x, int64_t ld, int64_t k, int n, int32_t* panel,
   std::fill_n(panel, (k + 1) / 2 * kCols16, 0);
   std::fill_n(scales, kCols16, 0.0f);
   for (int j = 0; j < n; ++j) {
-    scales[j] = round_all(x + j, ld, k, kMost16, [&](int64_t p, int16_t code) {
+    scales[j] = round_all(x + j, ld, k, kMost16, [&](int64_t p, int rounded) {
+      const auto code = static_cast<int16_t>(rounded);
       int32_t& pair = panel[p / 2 * kCols16 + j];
       pair = p % 2 == 0 ? pair_of(code, 0) : pair_of(static_cast<int16_t>(low(pair)), code);
     });

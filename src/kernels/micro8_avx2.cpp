@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/integer_tile_avx2.h"
 #include "kernels/micro8.h"
 #include "kernels/rounding_avx2.h"
 
@@ -52,39 +53,13 @@ void full_tile(const Tile8& t) {
         }
       }
     }
-    const __m256 s0 = _mm256_loadu_ps(ends->scales);
-    const __m256 s1 = _mm256_loadu_ps(ends->scales + 8);
-    const bool adds = t.accumulate || block > 0;
-#pragma GCC unroll 16
-    for (int i = 0; i < kR; ++i) {
-      float* out = t.c + i * t.ldc;
-      const __m256 scale = _mm256_set1_ps(t.a_scales[i * t.scales_row + block]);
-      const __m256 c0 = adds ? _mm256_loadu_ps(out) : _mm256_setzero_ps();
-      const __m256 c1 = adds ? _mm256_loadu_ps(out + 8) : _mm256_setzero_ps();
-      const __m256 f0 = _mm256_cvtepi32_ps(sums[i][0]);
-      const __m256 f1 = _mm256_cvtepi32_ps(sums[i][1]);
-      _mm256_storeu_ps(out, _mm256_fmadd_ps(_mm256_mul_ps(scale, s0), f0, c0));
-      _mm256_storeu_ps(out + 8, _mm256_fmadd_ps(_mm256_mul_ps(scale, s1), f1, c1));
-    }
+    scale_sums(sums, t.a_scales + block, t.scales_row, ends->scales, t.c, t.ldc,
+               t.accumulate || block > 0);
   }
 }
 
-template <int kR>
-void run_tile(const Tile8& t) {
-  if (t.r == kR) return full_tile<kR>(t);
-  if constexpr (kR > 1) run_tile<kR - 1>(t);
-}
-
 void tile(const Tile8& t) {
-  if (t.n == kCols8) return run_tile<kRows>(t);
-  float edge[kRows * kCols8] = {};  // the same arithmetic on a full-width copy
-  for (int i = 0; i < t.r && t.accumulate; ++i)
-    std::copy_n(t.c + i * t.ldc, t.n, edge + i * kCols8);
-  Tile8 whole = t;
-  whole.c = edge;
-  whole.ldc = kCols8;
-  run_tile<kRows>(whole);
-  for (int i = 0; i < t.r; ++i) std::copy_n(edge + i * kCols8, t.n, t.c + i * t.ldc);
+  run_tile<kRows>(t, []<int kR>(const Tile8& part) { full_tile<kR>(part); });
 }
 
 float round_row(const float* x, int64_t k, uint8_t* codes) {

@@ -33,17 +33,6 @@ void tile(const Tile8& t) {
   }
 }
 
-// Codes of x[p * step], p < k, through put(p, code). Returns their scale.
-template <class Put>
-float round_all(const float* x, int64_t step, int64_t k, int most, Put&& put) {
-  int32_t magnitude = 0;
-  for (int64_t p = 0; p < k; ++p) magnitude = std::max(magnitude, magnitude_bits(x[p * step]));
-  const RoundingSteps steps = rounding_steps(magnitude, most);
-  for (int64_t p = 0; p < k; ++p)
-    put(p, steps.inverse == 0 ? 0 : static_cast<int>(std::nearbyint(x[p * step] * steps.inverse)));
-  return steps.scale;
-}
-
 float round_row(const float* x, int64_t k, uint8_t* codes) {
   std::fill_n(codes, (k + kStep8 - 1) / kStep8 * kStep8, static_cast<uint8_t>(kMostA8));
   return round_all(x, 1, k, kMostA8,

@@ -3,6 +3,7 @@
 // Static: what is compiled for one instruction set must not be linked into code for another.
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 
 #include "kernels/micro16.h"
@@ -26,6 +27,17 @@ static inline RoundingSteps rounding_steps(int32_t magnitude, int most) {
   if (magnitude >= 0x7F800000) return {std::bit_cast<float>(0x7FC00000), 0};
   if (top < (unit + 1) * 0x1.0p-126f) return {0, 0};
   return {top / unit, unit / top};
+}
+
+// Codes of x[p * step], p < k, through put(p, code), one by one. Returns their scale.
+template <class Put>
+static inline float round_all(const float* x, int64_t step, int64_t k, int most, const Put& put) {
+  int32_t magnitude = 0;
+  for (int64_t p = 0; p < k; ++p) magnitude = std::max(magnitude, magnitude_bits(x[p * step]));
+  const RoundingSteps steps = rounding_steps(magnitude, most);
+  for (int64_t p = 0; p < k; ++p)
+    put(p, steps.inverse == 0 ? 0 : static_cast<int>(std::nearbyint(x[p * step] * steps.inverse)));
+  return steps.scale;
 }
 
 // Codes that numbers may have whose largest magnitude is `top` and whose magnitudes' sum stands in

@@ -15,19 +15,6 @@ namespace {
 
 using kernels::PackedRows;
 
-// z and h of a weight in 8-bit integers, the LoRA's products in integers too (quant/low_rank.h).
-// False where these cannot be.
-bool forward_int8(const quant::Weight& weight, const Tensor& x, const LowRankTerm& term,
-                  const Tensor& z, const Tensor& h) {
-  const auto copy = quant::LowRankCopy::make(term.a.data<float>(), term.b.data<float>(), h.cols(),
-                                             x.cols(), z.cols(), term.scaling);
-  if (copy == nullptr) return false;
-  const quant::Weight::Product product{weight, z.data<float>(), copy.get(), h.data<float>()};
-  quant::Weight::matmul_together({&product, 1}, x.data<float>(), x.rows());
-  for (float& number : h.span<float>()) number *= copy->unit();
-  return true;
-}
-
 struct Attributes {
   quant::Weight weight;
   double scaling;
@@ -39,13 +26,26 @@ bool runs_int8(const quant::Weight& weight, const Tensor& rows, int64_t rank) {
          rank <= kernels::ThinTerm::kMostRank;
 }
 
-Tensor forward_plain(const quant::Weight& weight, const Tensor& x, const LowRankTerm& term,
-                     const Tensor& z) {
-  dispatch_float(x.dtype(), "adapted_linear", [&](auto zero) {
-    using T = decltype(zero);
-    weight.matmul(x.data<T>(), x.rows(), z.data<T>());
-  });
-  return add_low_rank(x, term, z);
+// z of rows that are not packed; returns h. In integers the LoRA's products are so too.
+Tensor forward_rows(const quant::Weight& weight, const Tensor& x, const LowRankTerm& term,
+                    const Tensor& z) {
+  std::shared_ptr<const quant::LowRankCopy> copy;  // null also where there can be none
+  if (runs_int8(weight, x, term.a.rows())) {
+    copy = quant::LowRankCopy::make(term.a.data<float>(), term.b.data<float>(), term.a.rows(),
+                                    x.cols(), z.cols(), term.scaling);
+  }
+  if (copy == nullptr) {
+    dispatch_float(x.dtype(), "adapted_linear", [&](auto zero) {
+      using T = decltype(zero);
+      weight.matmul(x.data<T>(), x.rows(), z.data<T>());
+    });
+    return add_low_rank(x, term, z);
+  }
+  Tensor h = Tensor::empty({x.rows(), term.a.rows()}, DType::kF32);
+  const quant::Weight::Product product{weight, z.data<float>(), copy.get(), h.data<float>()};
+  quant::Weight::matmul_together({&product, 1}, x.data<float>(), x.rows());
+  for (float& number : h.span<float>()) number *= copy->unit();
+  return h;
 }
 
 Tensor forward(Call& call, std::span<const Tensor> in) {
@@ -64,12 +64,8 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
     h = packed_inner(*packed, a);
     packed->set_spare(h.data<float>(), static_cast<float>(scaling));
     weight.matmul(*packed, z.data<float>(), b.data<float>());
-  } else if (runs_int8(weight, x, a.rows())) {
-    h = Tensor::empty({x.rows(), a.rows()}, DType::kF32);
-    if (!forward_int8(weight, x, {a, b, scaling}, z, h))
-      h = forward_plain(weight, x, {a, b, scaling}, z);
   } else {
-    h = forward_plain(weight, x, {a, b, scaling}, z);
+    h = forward_rows(weight, x, {a, b, scaling}, z);
   }
   if (call.any_wanted()) {
     call.saved = {packed == nullptr && call.wanted[1] ? x : Tensor(), kept(h, packed != nullptr), a,

@@ -83,16 +83,7 @@ TEST_P(Gemm16, NumbersOutOfRangeSpoilTheirOwnRowsAndColumnsOnly) {
   a[at_a(GetParam(), s, 2, 450)] = std::numeric_limits<float>::infinity();
   b[at_b(GetParam(), s, 3, 20)] = std::numeric_limits<float>::quiet_NaN();
   product(GetParam(), Arithmetic::kInt16, s, a.data(), b.data(), c.data(), false, 1.0f);
-  for (int64_t i = 0; i < s.m; ++i) {
-    for (int64_t j = 0; j < s.n; ++j) {
-      const auto at = static_cast<size_t>(i * s.n + j);
-      if (i == 2 || j == 20) {
-        EXPECT_TRUE(std::isnan(c[at]));
-      } else {
-        EXPECT_EQ(c[at], whole[at]);
-      }
-    }
-  }
+  expect_spoilt(s, 2, 20, c, whole);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Gemm16, testing::Values(Kind::kNN, Kind::kNT, Kind::kTN));

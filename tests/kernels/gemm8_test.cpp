@@ -102,16 +102,7 @@ TEST(Gemm8, NumbersOutOfRangeSpoilTheirOwnRowsAndColumnsOnly) {
   a[at_a(Kind::kNN, s, 2, 450)] = std::numeric_limits<float>::infinity();
   b[at_b(Kind::kNN, s, 3, 20)] = std::numeric_limits<float>::quiet_NaN();
   const auto c = run(s, a, b, none, false);
-  for (int64_t i = 0; i < s.m; ++i) {
-    for (int64_t j = 0; j < s.n; ++j) {
-      const auto at = static_cast<size_t>(i * s.n + j);
-      if (i == 2 || j == 20) {
-        EXPECT_TRUE(std::isnan(c[at]));
-      } else {
-        EXPECT_EQ(c[at], whole[at]);
-      }
-    }
-  }
+  expect_spoilt(s, 2, 20, c, whole);
 }
 
 // dh and what it adds, beside the product without it.

@@ -34,6 +34,21 @@ inline size_t at_b(Kind kind, const Size& s, int64_t p, int64_t j) {
   return static_cast<size_t>(kind == Kind::kNT ? j * s.k + p : p * s.n + j);
 }
 
+// c is no number in this row and this column, and elsewhere as `whole` is.
+inline void expect_spoilt(const Size& s, int64_t row, int64_t col, const std::vector<float>& c,
+                          const std::vector<float>& whole) {
+  for (int64_t i = 0; i < s.m; ++i) {
+    for (int64_t j = 0; j < s.n; ++j) {
+      const auto at = static_cast<size_t>(i * s.n + j);
+      if (i == row || j == col) {
+        EXPECT_TRUE(std::isnan(c[at]));
+      } else {
+        EXPECT_EQ(c[at], whole[at]);
+      }
+    }
+  }
+}
+
 // A RowDecoder's context and callback, for a decoder of this granule.
 struct Rows {
   const std::vector<float>* values;
