@@ -24,8 +24,13 @@ inline constexpr int64_t kFewRows = 4;
 // Sums within a block are exact in 32 bits, blocks are added in f32: the bits are the same on every
 // instruction set. An element is off by at most 1 / 4094 of the largest of its block, where bf16 is
 // off by up to 1 / 512 of itself. *_nt products of few rows, which are dot products, stay in f32.
+// kInt8 is the same in *_nn products, the gradients of what a weight was multiplied with, but with
+// blocks of at most 128 and 6 bits and a sign (micro8.h): off by at most 1 / 126 of the largest of
+// a block, 1.4 times as fast where int16_is_faster(). *_nt and *_tn products stay kInt16 there:
+// Wortsman et al. (2023), "Stable and low-precision training for large-scale vision-language
+// models", found that a weight's gradients need more than 8 bits.
 // kBF16 rounds both factors to bf16 (micro_tiles.h); sums are f32, in blocks along k.
-enum class Arithmetic { kF32, kInt16, kBF16 };
+enum class Arithmetic { kF32, kInt16, kInt8, kBF16 };
 bool int16_is_faster();  // on this CPU, than f32
 
 // Takes the blocked kernel's order for few rows too, so that a row's bits do not depend on how many
@@ -97,11 +102,8 @@ struct ThinTerm {
   float scaling;
   float* dh;  // also a result
 };
-// gemm_nn in 8-bit integers: block floating point as kInt16's, but with blocks of at most 128 and 6
-// bits and a sign, so that an element is off by at most 1 / 126 of the largest of its block
-// (micro8.h). With the products of a LoRA of at most kMostRank, if it is not null, in the same
-// arithmetic. For gradients, on CPUs where int16_is_faster(): 1.5 times as fast.
+// gemm_nn in kInt8 with the products of a LoRA of at most kMostRank, in the same arithmetic.
 void gemm_nn_int8(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w,
-                  const ThinTerm* thin, float* c, bool accumulate);
+                  const ThinTerm& thin, float* c, bool accumulate);
 
 }  // namespace moxie::kernels

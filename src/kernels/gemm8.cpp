@@ -124,7 +124,7 @@ void round_a(const Problem& t, const Rounded& r, int64_t begin, int64_t end) {
     for (int64_t block = 0; block < r.blocks(); ++block, codes += r.depth) {
       const int64_t count = r.count_of(block);
       r.scales[i * r.all_blocks() + block] =
-          micro8().round_row(t.a + i * t.a_row + r.begin_of(block), count, codes);
+          t.alpha * micro8().round_row(t.a + i * t.a_row + r.begin_of(block), count, codes);
       std::fill(codes + count, codes + r.depth, static_cast<uint8_t>(kMostA8));
     }
   }
@@ -142,20 +142,31 @@ void make_inner(const Rounded& r, int64_t begin, int64_t end, const Panels& b, c
   }
 }
 
-// Packs B, decoded, and what meets dh.
+// Columns [from, to) of B in one block, as this block of the panels.
+void pack_block(const Source& b, const Rounded& r, int64_t block, const Panels& panels,
+                int64_t from, int64_t to) {
+  const int64_t count = r.count_of(block);
+  const int64_t row = r.begin_of(block);
+  const float* x = b.dense + row * b.ld + from;
+  int64_t ld = b.ld;
+  if (b.decoder != nullptr) {
+    ld = to - from;
+    float* buffer = scratch(Scratch::kRows, static_cast<size_t>(r.depth * ld));
+    for (int64_t p = 0; p < count; ++p)
+      decode_row(*b.decoder, row + p, row + count, from, to, buffer + p * ld);
+    x = buffer;
+  }
+  round_block(panels, block, r.depth, from, to, x, ld, count);
+}
+
+// Packs B and what meets dh.
 void pack(const Problem& t, const Rounded& r, const ThinTerm* thin, const Panels& panels) {
-  const RowDecoder& decoder = *t.b.decoder;
-  const int64_t wide = round_up(kBufferCols, decoder.granule);
-  float* buffer = scratch(Scratch::kRows, static_cast<size_t>(r.depth * wide));
+  const int64_t granule = t.b.decoder != nullptr ? t.b.decoder->granule : 1;
+  const int64_t wide = round_up(kBufferCols, granule);
   for (int64_t from = panels.j0; from < panels.j1; from += wide) {
     const int64_t to = std::min(panels.j1, from + wide);
-    for (int64_t block = 0; block < r.blocks(); ++block) {
-      const int64_t count = r.count_of(block);
-      const int64_t row = r.begin_of(block);
-      for (int64_t p = 0; p < count; ++p)
-        decode_row(decoder, row + p, row + count, from, to, buffer + p * (to - from));
-      round_block(panels, block, r.depth, from, to, buffer, to - from, count);
-    }
+    for (int64_t block = 0; block < r.blocks(); ++block)
+      pack_block(t.b, r, block, panels, from, to);
     if (r.rank > 0)
       round_block(panels, r.blocks(), r.thin_depth(), from, to, thin->u + from, t.n, r.rank);
   }
@@ -193,13 +204,8 @@ void round_rows(const Problem& t, const Rounded& r, const ThinTerm* thin) {
   });
 }
 
-}  // namespace
-
-void gemm_nn_int8(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w,
-                  const ThinTerm* thin, float* c, bool accumulate) {
-  MOXIE_ASSERT(k > 0 && (thin == nullptr || thin->rank <= ThinTerm::kMostRank));
-  if (m == 0) return;
-  const Problem t{m, n, k, a, k, 1, {.decoder = &w, .ld = n}, c, accumulate, 1};
+void multiply(const Problem& t, const ThinTerm* thin) {
+  const int64_t m = t.m, k = t.k;
   const int64_t depth = depth_of(k);
   const int64_t most = std::clamp<int64_t>(kMostBytes / (m * depth), 1, kMostBlocks);
   for (int64_t first = 0; first < k; first += most * depth) {
@@ -216,6 +222,18 @@ void gemm_nn_int8(int64_t m, int64_t n, int64_t k, const float* a, const RowDeco
                       rectangle(t, rounded, thin, i0, i1, j0, j1);
                     });
   }
+}
+
+}  // namespace
+
+void multiply8(const Problem& t) {
+  multiply(t, nullptr);
+}
+
+void gemm_nn_int8(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w,
+                  const ThinTerm& thin, float* c, bool accumulate) {
+  MOXIE_ASSERT(k > 0 && thin.rank <= ThinTerm::kMostRank);
+  if (m > 0) multiply({m, n, k, a, k, 1, {.decoder = &w, .ld = n}, c, accumulate, 1}, &thin);
 }
 
 }  // namespace moxie::kernels

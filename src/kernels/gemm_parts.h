@@ -1,5 +1,5 @@
 #pragma once
-// What the products in f32 and in 16-bit integers share: the description of a product, where its
+// What the products in f32 and in integers share: the description of a product, where its
 // matrix B comes from, and how the threads deal C out.
 #include <algorithm>
 #include <cstdint>
@@ -57,7 +57,7 @@ void decode_row(const RowDecoder& rows, int64_t row, int64_t stop, int64_t begin
 // Columns of B that are packed at a time come in multiples of this.
 int64_t column_unit(const Problem& t, int64_t tile_cols);
 
-// What packing a column of B costs in f32 and 16-bit integers, in rows of A that are multiplied
+// What packing a column of B costs in f32 and integers, in rows of A that are multiplied
 // with it meanwhile.
 inline int64_t pack_cost(const Problem& t) {
   return t.b.decoder != nullptr ? 32 : 12;
@@ -77,8 +77,10 @@ void pack_tiles(const Source& b, Tiles kind, int64_t k0, int64_t k1, int64_t j0,
 void pack_thin(const Source& b, const float* thin, Tiles kind, int64_t spare, int64_t n, int64_t j0,
                int64_t j1, int64_t size, BFloat16* bands);
 
-// C of a product in 16-bit integers: gemm16.cpp; of one in bf16: gemm_tiles.cpp.
+// C of a product in 16-bit integers: gemm16.cpp; in 8-bit ones, of factors given by rows of k:
+// gemm8.cpp; in bf16: gemm_tiles.cpp.
 void multiply16(const Problem& t);
+void multiply8(const Problem& t);
 void multiply_bf16(const Problem& t);
 
 }  // namespace moxie::kernels

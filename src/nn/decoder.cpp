@@ -133,10 +133,8 @@ Tensor Decoder::adapted_loss(const Tensor& hidden, const std::vector<int64_t>& l
     const auto segment = [this, ids, wanted, seed,
                           trains = options.is_training](const std::vector<Tensor>& in) {
       const Tensor x = ops::gather_rows(in[0], ids);
-      const Tensor y = head().is_frozen() ? ops::linear(x, head().frozen().with_fine_gradients())
-                                          : head().apply(x);
-      return ops::logit_loss(head_site_.run_taps(x, y, {nullptr, trains, seed}), wanted,
-                             logit_options());
+      return ops::logit_loss(head_site_.run_taps(x, head().logits(x), {nullptr, trains, seed}),
+                             wanted, logit_options());
     };
     ops::Tape* tape = ops::Tape::active();
     Tensor part = tape != nullptr ? tape->recompute({hidden}, segment) : segment({hidden});

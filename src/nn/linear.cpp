@@ -33,7 +33,13 @@ void Matrix::widen() {
 }
 
 Tensor Matrix::apply(const Tensor& x) const {
-  return param_ ? ops::dense(x, use(*param_), arithmetic()) : ops::linear(x, frozen_);
+  if (!param_) return ops::linear(x, frozen_);
+  return ops::dense(x, use(*param_), quant::trainable_arithmetic_of(frozen_.compute()));
+}
+
+Tensor Matrix::logits(const Tensor& x) const {
+  if (!param_) return ops::linear(x, frozen_.with_fine_gradients());
+  return ops::dense(x, use(*param_), arithmetic());
 }
 
 Tensor Matrix::decode() const {

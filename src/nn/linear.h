@@ -30,8 +30,9 @@ class Matrix {
   kernels::Arithmetic arithmetic() const { return quant::arithmetic_of(frozen_.compute()); }
   void widen();  // a trainable value becomes f64, for tests
 
-  Tensor apply(const Tensor& x) const;  // x [n, cols] -> [n, rows]
-  Tensor decode() const;                // f32 [rows, cols], a copy
+  Tensor apply(const Tensor& x) const;   // x [n, cols] -> [n, rows]
+  Tensor logits(const Tensor& x) const;  // the same, for a softmax's gradients (Weight)
+  Tensor decode() const;                 // f32 [rows, cols], a copy
   // Rows by token id; recorded when it trains.
   Tensor gather(const std::vector<int32_t>& ids, DType dtype) const;
 

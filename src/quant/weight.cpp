@@ -105,6 +105,11 @@ kernels::Arithmetic arithmetic_of(Compute compute) {
   return is_int16 ? kernels::Arithmetic::kInt16 : kernels::Arithmetic::kF32;
 }
 
+kernels::Arithmetic trainable_arithmetic_of(Compute compute) {
+  const bool is_int8 = compute == Compute::kInt8 && kernels::int16_is_faster();
+  return is_int8 ? kernels::Arithmetic::kInt8 : arithmetic_of(compute);
+}
+
 Weight::Weight(const Named<QuantFormat>& format, int64_t rows, int64_t cols, const std::byte* bytes,
                std::shared_ptr<const void> owner)
     : format_(&format), rows_(rows), cols_(cols), bytes_(bytes), owner_(std::move(owner)) {
@@ -274,9 +279,9 @@ void Weight::matmul_transposed(const float* dy, int64_t n, float* dx, bool accum
     return matmul_transposed(packed8(dy, n, rows_), dx, nullptr, accumulate);
   std::vector<float> storage;
   dy = factor(*this, dy, n, rows_, storage);
-  if (gradients_are_int8(n))
-    return kernels::gemm_nn_int8(n, cols_, rows_, dy, decoder(n), nullptr, dx, accumulate);
-  kernels::gemm_nn(n, cols_, rows_, dy, decoder(n), dx, accumulate, arithmetic_of(compute_for(n)));
+  const auto arithmetic =
+      gradients_are_int8(n) ? kernels::Arithmetic::kInt8 : arithmetic_of(compute_for(n));
+  kernels::gemm_nn(n, cols_, rows_, dy, decoder(n), dx, accumulate, arithmetic);
 }
 
 bool Weight::gradients_are_int8(int64_t n) const {
@@ -292,7 +297,7 @@ Weight Weight::with_fine_gradients() const {
 void Weight::matmul_transposed(const float* dy, int64_t n, const kernels::ThinTerm& thin, float* dx,
                                bool accumulate) const {
   MOXIE_ASSERT(gradients_are_int8(n));
-  kernels::gemm_nn_int8(n, cols_, rows_, dy, decoder(n), &thin, dx, accumulate);
+  kernels::gemm_nn_int8(n, cols_, rows_, dy, decoder(n), thin, dx, accumulate);
 }
 
 void Weight::matmul_transposed(const kernels::RoundedRows& dy, float* dx) const {

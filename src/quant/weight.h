@@ -8,10 +8,10 @@
 // meaning); "int16" rounds both to 11 bits and a sign in blocks that share a scale
 // (kernels/gemm.h); "int8" rounds x to 8 bits a group of 32 and multiplies integers (int8.h) where
 // the format has Int8Kernels; formats without them take int16 where the CPU is faster with it, else
-// f32. There matmul_transposed rounds both to 6 bits and a sign (gemm_nn_int8), but for rows that
-// are rounded to 16 bits already. Under int16 up to kernels::kFewRows rows are multiplied in f32.
-// "tiles8" rounds both factors to 8 bits in blocks of 32 along the sums (kernels/micro_tiles.h), in
-// either direction, and is bf16 where it is not native or rows are few. "mixed" is int8 for up to
+// f32. There matmul_transposed rounds both to 6 bits and a sign, but for rows that are rounded to
+// 16 bits already. Under int16 up to kernels::kFewRows rows are multiplied in f32. "tiles8" rounds
+// both factors to 8 bits in blocks of 32 along the sums (kernels/micro_tiles.h), in either
+// direction, and is bf16 where it is not native or rows are few. "mixed" is int8 for up to
 // kMixedRows rows (decoding) and tiles for more (prompts), of bf16 where there is AMX and of 8 bits
 // elsewhere, for CPUs whose tiles outrun int8; int8 alone while kernels::is_batch_invariant(), and
 // bf16 alone where the format has no Int8Kernels.
@@ -32,6 +32,8 @@ enum class Compute { kF32, kBF16, kInt8, kInt16, kTiles8, kMixed };
 inline constexpr int64_t kMixedRows = 48;
 
 kernels::Arithmetic arithmetic_of(Compute compute);  // of products that int8 does not take
+// Of a trainable matrix inside a network.
+kernels::Arithmetic trainable_arithmetic_of(Compute compute);
 
 class LowRankCopy;  // low_rank.h
 
@@ -79,7 +81,7 @@ class Weight {
   bool runs_integers(int64_t n) const;    // matmul in 8 or 16 bits, matmul_transposed in 16
   // dx[n, cols] = dy[n, rows] W; adds when `accumulate`.
   void matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate = false) const;
-  // Whether that takes kernels::gemm_nn_int8.
+  // Whether that takes kernels::Arithmetic::kInt8.
   bool gradients_are_int8(int64_t n) const;
   // A weight whose gradients take 16 bits instead: for those of a softmax, whose small numbers
   // beside large ones 8 bits do not hold.

@@ -35,7 +35,8 @@ void set_compute(nn::Decoder& decoder, const std::string& dtype, Purpose purpose
   const bool uses_int8 = dtype == "int8" || dtype == "auto";
   for (nn::Matrix* matrix : decoder.matrices()) {
     const bool has_int8 = matrix->is_frozen() && matrix->frozen().format()->int8 != nullptr;
-    matrix->set_compute(uses_int8 && has_int8 ? integers_for(dtype, purpose) : plain);
+    const bool takes_int8 = has_int8 || plain == quant::Compute::kInt16;
+    matrix->set_compute(uses_int8 && takes_int8 ? integers_for(dtype, purpose) : plain);
   }
 }
 

@@ -25,7 +25,7 @@ std::vector<float> run(const Size& s, const std::vector<float>& a, const std::ve
                        std::vector<float> c, bool accumulate) {
   const Rows rows{&b, s.n};
   const RowDecoder decoder{&rows, copy_row<8>, 8};
-  gemm_nn_int8(s.m, s.n, s.k, a.data(), decoder, nullptr, c.data(), accumulate);
+  gemm_nn(s.m, s.n, s.k, a.data(), decoder, c.data(), accumulate, Arithmetic::kInt8);
   return c;
 }
 
@@ -60,6 +60,37 @@ TEST(Gemm8, IsOffByNoMoreThanTheRoundingOfItsFactors) {
       }
       EXPECT_LT(std::sqrt(squares / wanted), 0.02) << s.m << 'x' << s.n << 'x' << s.k;
     }
+  }
+}
+
+// The same codes whichever way a factor is given, and alpha within their scales.
+TEST(Gemm8, DenseFactorsHaveTheBitsOfDecodedOnes) {
+  for (const Size& s : kSizes) {
+    const auto a = normals(s.m * s.k, 1);
+    const auto b = normals(s.n * s.k, 2);
+    const auto start = normals(s.m * s.n, 3);
+    for (const bool accumulate : {false, true}) {
+      auto c = start;
+      product(Kind::kNN, Arithmetic::kInt8, s, a.data(), b.data(), c.data(), accumulate, 1.0f);
+      EXPECT_EQ(c, run(s, a, b, start, accumulate)) << s.m << 'x' << s.n << 'x' << s.k;
+    }
+    auto halves = run(s, a, b, std::vector<float>(start.size()), false);
+    for (float& x : halves) x *= 0.5f;
+    std::vector<float> c(start.size());
+    product(Kind::kNN, Arithmetic::kInt8, s, a.data(), b.data(), c.data(), false, 0.5f);
+    EXPECT_EQ(c, halves);
+  }
+}
+
+TEST(Gemm8, OtherProductsStayIn16Bits) {
+  const Size s{40, 48, 300};
+  const auto a = normals(s.m * s.k, 1);
+  const auto b = normals(s.n * s.k, 2);
+  for (const Kind kind : {Kind::kNT, Kind::kTN}) {
+    std::vector<float> c(static_cast<size_t>(s.m * s.n)), want(c);
+    product(kind, Arithmetic::kInt8, s, a.data(), b.data(), c.data(), false, 1.0f);
+    product(kind, Arithmetic::kInt16, s, a.data(), b.data(), want.data(), false, 1.0f);
+    EXPECT_EQ(c, want);
   }
 }
 
@@ -120,7 +151,7 @@ TEST(Gemm8, TakesALoraAlong) {
       const Rows rows{&w, s.n};
       const RowDecoder decoder{&rows, copy_row<8>, 8};
       const ThinTerm thin{rank, b.data(), u.data(), 0.5f, dh.data()};
-      gemm_nn_int8(s.m, s.n, s.k, a.data(), decoder, &thin, c.data(), true);
+      gemm_nn_int8(s.m, s.n, s.k, a.data(), decoder, thin, c.data(), true);
       double off_inner = 0, inner = 0, off = 0, added = 0;
       for (int64_t i = 0; i < s.m; ++i) {
         for (int64_t q = 0; q < rank; ++q) {
