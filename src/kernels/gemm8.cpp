@@ -147,16 +147,15 @@ void pack_block(const Source& b, const Rounded& r, int64_t block, const Panels& 
                 int64_t from, int64_t to) {
   const int64_t count = r.count_of(block);
   const int64_t row = r.begin_of(block);
-  const float* x = b.dense + row * b.ld + from;
-  int64_t ld = b.ld;
-  if (b.decoder != nullptr) {
-    ld = to - from;
-    float* buffer = scratch(Scratch::kRows, static_cast<size_t>(r.depth * ld));
-    for (int64_t p = 0; p < count; ++p)
-      decode_row(*b.decoder, row + p, row + count, from, to, buffer + p * ld);
-    x = buffer;
+  if (b.decoder == nullptr) {
+    const float* rows = b.dense + row * b.ld + from;
+    return round_block(panels, block, r.depth, from, to, rows, b.ld, count);
   }
-  round_block(panels, block, r.depth, from, to, x, ld, count);
+  const int64_t wide = to - from;
+  float* buffer = scratch(Scratch::kRows, static_cast<size_t>(r.depth * wide));
+  for (int64_t p = 0; p < count; ++p)
+    decode_row(*b.decoder, row + p, row + count, from, to, buffer + p * wide);
+  round_block(panels, block, r.depth, from, to, buffer, wide, count);
 }
 
 // Packs B and what meets dh.
