@@ -27,7 +27,8 @@ def share(record, limits):
     return ""
 
 
-def row(record, limits):
+def row(record, highest):
+    limits = record.get("limits", highest)  # of the same run
     ratios = record["ratios"]
     met = "" if record["target"] is None else f"{record['target']:g}"
     sides = [record[side].get("peak_rss_mib") for side in ("our_facts", "their_facts")]
