@@ -126,10 +126,6 @@ void rectangle(const Problem& t, int64_t i0, int64_t i1, int64_t j0, int64_t j1)
   }
 }
 
-bool is_integer(Arithmetic arithmetic) {
-  return arithmetic == Arithmetic::kInt16 || arithmetic == Arithmetic::kInt8;
-}
-
 void run(const Problem& t, Arithmetic arithmetic) {
   if (t.m == 0 || t.n == 0) return;
   if (t.k == 0) {
@@ -137,8 +133,8 @@ void run(const Problem& t, Arithmetic arithmetic) {
     return;
   }
   const bool is_nn = t.a_step == 1 && !t.b.is_transposed;
-  if (arithmetic == Arithmetic::kInt8 && is_nn) return multiply8(t);
-  if (is_integer(arithmetic)) return multiply16(t);
+  if (arithmetic == Arithmetic::kInt8) return is_nn ? multiply8(t) : multiply16(t);
+  if (arithmetic == Arithmetic::kInt16) return multiply16(t);
   if (arithmetic == Arithmetic::kBF16) return multiply_bf16(t);
   deal_rectangles(
       t, micro().rows, column_unit(t, micro().cols), pack_cost(t),
