@@ -95,19 +95,22 @@ std::vector<double> decoded_in_double(const Weight& w) {
   return {values.data<float>(), values.data<float>() + values.count()};
 }
 
+// Whether int8 is what AVX2 makes of it: gradients in 8 bits, and 16 where a format has no kernels.
+bool is_int8_of_avx2(Compute compute) {
+  return compute == Compute::kInt8 && kernels::int16_is_faster();
+}
+
 }  // namespace
 
 kernels::Arithmetic arithmetic_of(Compute compute) {
   const bool is_bf16 = rounds_to_bf16(compute) || compute == Compute::kMixed;
   if (is_bf16 && bf16_is_native()) return kernels::Arithmetic::kBF16;
-  const bool is_int16 =
-      compute == Compute::kInt16 || (compute == Compute::kInt8 && kernels::int16_is_faster());
+  const bool is_int16 = compute == Compute::kInt16 || is_int8_of_avx2(compute);
   return is_int16 ? kernels::Arithmetic::kInt16 : kernels::Arithmetic::kF32;
 }
 
 kernels::Arithmetic trainable_arithmetic_of(Compute compute) {
-  const bool is_int8 = compute == Compute::kInt8 && kernels::int16_is_faster();
-  return is_int8 ? kernels::Arithmetic::kInt8 : arithmetic_of(compute);
+  return is_int8_of_avx2(compute) ? kernels::Arithmetic::kInt8 : arithmetic_of(compute);
 }
 
 Weight::Weight(const Named<QuantFormat>& format, int64_t rows, int64_t cols, const std::byte* bytes,
@@ -285,7 +288,7 @@ void Weight::matmul_transposed(const float* dy, int64_t n, float* dx, bool accum
 }
 
 bool Weight::gradients_are_int8(int64_t n) const {
-  return compute_for(n) == Compute::kInt8 && kernels::int16_is_faster() && !has_fine_gradients_;
+  return is_int8_of_avx2(compute_for(n)) && !has_fine_gradients_;
 }
 
 Weight Weight::with_fine_gradients() const {

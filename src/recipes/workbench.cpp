@@ -12,7 +12,7 @@ quant::Compute compute_for(const std::string& dtype) {
   if (dtype == "f32") return Compute::kF32;
   if (dtype == "int16") return Compute::kInt16;
   if (dtype == "bf16" || bf16_is_native()) return Compute::kBF16;
-  return kernels::int16_is_faster() ? Compute::kInt16 : Compute::kF32;
+  return kernels::int16_is_faster() ? Compute::kInt8 : Compute::kF32;
 }
 
 namespace {
@@ -35,8 +35,7 @@ void set_compute(nn::Decoder& decoder, const std::string& dtype, Purpose purpose
   const bool uses_int8 = dtype == "int8" || dtype == "auto";
   for (nn::Matrix* matrix : decoder.matrices()) {
     const bool has_int8 = matrix->is_frozen() && matrix->frozen().format()->int8 != nullptr;
-    const bool takes_int8 = has_int8 || plain == quant::Compute::kInt16;
-    matrix->set_compute(uses_int8 && takes_int8 ? integers_for(dtype, purpose) : plain);
+    matrix->set_compute(uses_int8 && has_int8 ? integers_for(dtype, purpose) : plain);
   }
 }
 

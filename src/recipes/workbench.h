@@ -33,7 +33,7 @@ Workbench open_workbench(const std::string& model, const std::string& adapter,
                          const std::string& cache_type = "auto");
 void set_compute(nn::Decoder& decoder, const std::string& dtype, Purpose purpose);
 void set_cache_type(nn::Decoder& decoder, const std::string& cache_type);  // after set_compute
-quant::Compute compute_for(const std::string& dtype);  // of matrices that int8 does not take
+quant::Compute compute_for(const std::string& dtype);  // of formats without Int8Kernels
 
 // An encoder of data rows with the model's own tokenizer and template.
 data::Encoder make_encoder(const models::Model& model, const data::EncodeOptions& options);

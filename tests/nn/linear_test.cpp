@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "base/rng.h"
+#include "ops/checks.h"
 #include "ops/dense.h"
 
 namespace moxie::nn {
@@ -13,22 +13,17 @@ namespace {
 
 using kernels::Arithmetic;
 
-Tensor normal(Rng& rng, Shape shape) {
-  Tensor x = Tensor::empty(shape, DType::kF32);
-  for (int64_t i = 0; i < x.count(); ++i) x.data<float>()[i] = static_cast<float>(rng.normal());
-  return x;
-}
-
 bool same(const Tensor& a, const Tensor& b) {
   return a.bytes() == b.bytes() && std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
 }
 
 TEST(Matrix, TakesGradientsIn8BitsInsideANetworkAndIn16AtItsHead) {
   Rng rng(3);
-  Matrix matrix("m", quant::Weight::from_tensor(normal(rng, {48, 64})));
+  const auto normal = [&](Shape shape) { return ops::random_normal(rng, shape).to(DType::kF32); };
+  Matrix matrix("m", quant::Weight::from_tensor(normal({48, 64})));
   matrix.set_compute(quant::Compute::kInt8);
   matrix.make_trainable();
-  const Tensor x = normal(rng, {20, 64}), dy = normal(rng, {20, 48});
+  const Tensor x = normal({20, 64}), dy = normal({20, 48});
   const auto gradient = [&](const auto& product) {
     ops::Tape tape;
     const Tensor leaf = tape.leaf(x);

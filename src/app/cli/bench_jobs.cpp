@@ -263,7 +263,8 @@ Json share_of(const Job& job, double speed, quant::Compute compute, const Machin
   }
   double limit = limits.f32_gflops;
   if (compute == quant::Compute::kBF16) limit = std::max(limit, limits.bf16_gflops);
-  if (compute == quant::Compute::kInt16) limit = std::max(limit, limits.int16_gflops);
+  if (quant::arithmetic_of(compute) == kernels::Arithmetic::kInt16)
+    limit = std::max(limit, limits.int16_gflops);
   return {{"limit_gflops", limit}, {"share_of_limit", job.flops * speed / 1e9 / limit}};
 }
 
