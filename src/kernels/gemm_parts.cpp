@@ -41,12 +41,26 @@ int64_t panel_depth(const Problem& t, int64_t most) {
   return std::max(granule, round_up(ceil_div(t.k, parts), granule));
 }
 
-void decode_row(const RowDecoder& rows, int64_t row, int64_t stop, int64_t begin, int64_t end,
-                float* out) {
+namespace {
+
+void ask_ahead(const RowDecoder& rows, int64_t row, int64_t stop, int64_t begin, int64_t end) {
   constexpr int64_t kAhead = 16;
   if (rows.fetch != nullptr && row + kAhead < stop)
     rows.fetch(rows.context, row + kAhead, begin, end);
+}
+
+}  // namespace
+
+void decode_row(const RowDecoder& rows, int64_t row, int64_t stop, int64_t begin, int64_t end,
+                float* out) {
+  ask_ahead(rows, row, stop, begin, end);
   rows.decode(rows.context, row, begin, end, out);
+}
+
+void decode_row(const RowDecoder& rows, int64_t row, int64_t stop, int64_t begin, int64_t end,
+                BFloat16* out) {
+  ask_ahead(rows, row, stop, begin, end);
+  rows.decode_bf16(rows.context, row, begin, end, out);
 }
 
 int64_t column_unit(const Problem& t, int64_t tile_cols) {

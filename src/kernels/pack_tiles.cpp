@@ -9,13 +9,6 @@
 namespace moxie::kernels {
 namespace {
 
-// Row `row` of a decoded B from `begin` to `end`, in `out` as bf16 or as f32: as the decoder can.
-void decode_row(const RowDecoder& w, int64_t row, int64_t begin, int64_t end, float* out) {
-  w.decode(w.context, row, begin, end, out);
-}
-void decode_row(const RowDecoder& w, int64_t row, int64_t begin, int64_t end, BFloat16* out) {
-  w.decode_bf16(w.context, row, begin, end, out);
-}
 void along(Tiles kind, const float* src, int64_t ld, int64_t lines, int64_t k, BFloat16* band) {
   micro_tiles(kind).along(src, ld, lines, k, Side::kB, band);
 }
@@ -47,7 +40,7 @@ void pack_rows(const Source& b, Tiles kind, const T* rows, int64_t k0, int64_t k
     for (int64_t first = 0; first < count; first += kLines) {
       const int64_t lines = std::min(kLines, count - first);
       for (int64_t i = 0; i < lines; ++i)
-        decode_row(*b.decoder, j + first + i, k0, k1, buffer + i * depth);
+        decode_row(*b.decoder, j + first + i, j1, k0, k1, buffer + i * depth);
       along(kind, buffer, depth, lines, depth, band + first / kLines * tile_size(kind));
     }
   }
@@ -76,7 +69,7 @@ void pack_columns(const Source& b, Tiles kind, const T* rows, int64_t k0, int64_
   for (int64_t p = k0; p < k1; p += step, bands += step / kTileDepth * pair_size(kind)) {
     const int64_t depth = std::min(step, k1 - p);
     for (int64_t i = 0; decodes && i < depth; ++i)
-      decode_row(*b.decoder, p + i, j0, j1, buffer + i * width);
+      decode_row(*b.decoder, p + i, k1, j0, j1, buffer + i * width);
     const T* from = decodes ? buffer : rows + p * b.ld + j0;
     const int64_t ld = decodes ? width : b.ld;
     for (int64_t j = j0; j < j1; j += kBandLines) {
