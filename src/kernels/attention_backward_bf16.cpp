@@ -141,12 +141,10 @@ KeyRange query_gradients(const Pass& pass, const Queries& queries, int64_t band,
   const BandRows own = rows_of(pass, queries, i, rows, keys);
   const int64_t a = band * depth * kTilePair;
   for (int64_t j = from; j < to; j += kBand) {  // 32 x 32 scores at a time, in L1
-    const auto cols = static_cast<int>(std::min(kBand, count - j));
+    const int64_t cols = std::min(kBand, count - j);
     const int64_t b = j / kBand * depth * kTilePair;
-    kernel.multiply(
-        {static_cast<int>(rows), cols, depth, queries.q + a, keys.k + b, w.p, kBand, 1, false});
-    kernel.multiply(
-        {static_cast<int>(rows), cols, depth, queries.dout + a, keys.v + b, w.ds, kBand, 1, false});
+    kernel.multiply({rows, cols, depth, queries.q + a, keys.k + b, w.p, kBand, 1, false});
+    kernel.multiply({rows, cols, depth, queries.dout + a, keys.v + b, w.ds, kBand, 1, false});
     const ScoreBand scores{w.p, w.ds,    kBand,     rows,      kBand,
                            j,   own.lse, own.delta, own.begin, own.end};
     const int64_t at = (j / kBand * kQueryBands + band) * kTilePair;
@@ -161,8 +159,8 @@ KeyRange query_gradients(const Pass& pass, const Queries& queries, int64_t band,
   const BFloat16* k = keys.k_down + from / kBand * kTilePair;
   float* dq = pass.dq + i * pass.stride + queries.head * d;
   for (int64_t c = 0; c < d; c += kBand, k += key_bands * kTilePair) {
-    kernel.multiply({static_cast<int>(rows), static_cast<int>(std::min(kBand, d - c)),
-                     (to - from) / kTileDepth, w.ds_along, k, dq + c, pass.stride, 1, true});
+    kernel.multiply({rows, std::min(kBand, d - c), (to - from) / kTileDepth, w.ds_along, k, dq + c,
+                     pass.stride, 1, true});
   }
   return {from, to};
 }
@@ -185,10 +183,10 @@ void run_tile(const Pass& pass, const Queries& queries, const Keys& keys, const 
   }
   for (int64_t j = 0; j * kBand < count; ++j) {
     if (first[j] >= last[j]) continue;
-    const auto cols = static_cast<int>(std::min(kBand, count - j * kBand));
+    const int64_t cols = std::min(kBand, count - j * kBand);
     const int64_t b = (j * kQueryBands + first[j]) * kTilePair;
     for (int64_t c = 0; c < d; c += kBand) {
-      const auto rows = static_cast<int>(std::min(kBand, d - c));
+      const int64_t rows = std::min(kBand, d - c);
       const int64_t a = (c / kBand * queries.bands() + first[j]) * kTilePair;
       const int64_t at = c * kKeyTile + j * kBand;
       const auto add = [&](const BFloat16* left, const BFloat16* right, float* sums) {

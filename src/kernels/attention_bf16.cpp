@@ -112,9 +112,9 @@ void attend(const AttentionShape<float>& shape, const Unit& unit, const QueryBan
   if (seen.begin == seen.end) return;
   const int64_t from = seen.begin / kBand * kBand;
   const int64_t to = round_up(seen.end, kBand);
-  const int rows = static_cast<int>(block.count);
+  const int64_t rows = block.count;
   for (int64_t j = from; j < to; j += kBand) {
-    const auto cols = static_cast<int>(std::min(kBand, j1 - j0 - j));
+    const int64_t cols = std::min(kBand, j1 - j0 - j);
     kernel.multiply({rows, cols, keys.depth(), band.packed,
                      keys.keys(unit.kv_head, (j0 + j) / kBand), memory.scores + j, kKeyTile, 1,
                      false});
@@ -127,7 +127,7 @@ void attend(const AttentionShape<float>& shape, const Unit& unit, const QueryBan
                            block.total, shrink, memory.weights);
   shrink_rows(block, 0, block.count, shrink, shape.head_dim);
   for (int64_t c = 0; c < keys.depth(); ++c) {
-    const auto cols = static_cast<int>(std::min(kBand, shape.head_dim - c * kBand));
+    const int64_t cols = std::min(kBand, shape.head_dim - c * kBand);
     kernel.multiply({rows, cols, (to - from) / kTileDepth, memory.weights,
                      keys.values(unit.kv_head, c, (j0 + from) / kBand), block.out + c * kBand,
                      block.stride, 1, true});

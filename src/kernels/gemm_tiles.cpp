@@ -76,11 +76,11 @@ void strips(const PackedProblem& p, int64_t block, int64_t i0, int64_t i1, int64
                  .accumulate = t.accumulate || block > 0,
                  .goes_on = true};
   for (int64_t i = i0; i < i1; i += kBandLines) {
-    part.rows = static_cast<int>(std::min(kBandLines, i1 - i));
+    part.rows = std::min(kBandLines, i1 - i);
     part.a = p.a.band(i / kBandLines) + block * (p.depth / kTileDepth) * p.pair();
     part.b = panel;
     for (int64_t c = j0; c < j1; c += kBandLines, part.b += part.depth * p.pair()) {
-      part.cols = static_cast<int>(std::min(kBandLines, j1 - c));
+      part.cols = std::min(kBandLines, j1 - c);
       part.c = t.c + i * t.n + c;
       kernel.multiply(part);
     }

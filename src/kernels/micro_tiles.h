@@ -60,7 +60,7 @@ constexpr int64_t pair_size(Tiles kind) {
 
 // c[i, j] (+)= alpha sum_k a[i, k] b[k, j] for i < rows <= 32 and j < cols <= 32.
 struct TileBlock {
-  int rows, cols;
+  int64_t rows, cols;
   int64_t depth;      // tiles along k
   const BFloat16* a;  // a band; its second tiles are read only where there are more than 16 rows
   const BFloat16* b;  // likewise

@@ -131,14 +131,14 @@ inline void turn(const BFloat16* a, BFloat16* b) {
 
 // Rows of c as they stand in the [32, 32] sums of a block.
 inline void load_sums(const TileBlock& t, float* sums) {
-  for (int i = 0; i < t.rows; ++i) std::copy_n(t.c + i * t.ldc, t.cols, sums + 32 * i);
+  for (int64_t i = 0; i < t.rows; ++i) std::copy_n(t.c + i * t.ldc, t.cols, sums + 32 * i);
 }
 
 // c (+)= alpha sums for the rows and columns that a block has.
-inline void store_sums(const TileBlock& t, const float* sums, int rows, float* c, bool adds) {
-  for (int j = 0; j < t.cols; j += 16) {
+inline void store_sums(const TileBlock& t, const float* sums, int64_t rows, float* c, bool adds) {
+  for (int64_t j = 0; j < t.cols; j += 16) {
     const auto mask = static_cast<__mmask16>(t.cols - j >= 16 ? 0xFFFF : (1 << (t.cols - j)) - 1);
-    for (int i = 0; i < rows; ++i) {
+    for (int64_t i = 0; i < rows; ++i) {
       float* out = c + i * t.ldc + j;
       const __m512 before = adds ? _mm512_maskz_loadu_ps(mask, out) : _mm512_setzero_ps();
       const __m512 sum = _mm512_loadu_ps(sums + 32 * i + j);
@@ -156,7 +156,7 @@ inline void put_sums(const TileBlock& t, int from, const __m512 (&sums)[kR][kB])
     for (int i = 0; i < kR; ++i) {
       for (int j = 0; j < kB; ++j) _mm512_store_ps(out + 32 * i + 16 * j, sums[i][j]);
     }
-    return store_sums(t, out, std::min(kR, t.rows - from), c, t.accumulate);
+    return store_sums(t, out, std::min<int64_t>(kR, t.rows - from), c, t.accumulate);
   }
   const __m512 alpha = _mm512_set1_ps(t.alpha);
   const auto put = [&](auto before) {

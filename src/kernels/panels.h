@@ -110,7 +110,7 @@ class Panels {
     const TileScope scope;
     alignas(64) float sums[2 * kBlockNumbers] = {};
     for (int64_t i = first; i < last; ++i) {
-      TileBlock part{.rows = static_cast<int>(std::min(kBandLines, a_.rows() - i * kBandLines)),
+      TileBlock part{.rows = std::min(kBandLines, a_.rows() - i * kBandLines),
                      .cols = 0,
                      .depth = 0,
                      .a = a_.band(i),
@@ -121,7 +121,7 @@ class Panels {
                      .accumulate = false};
       for (int64_t c = j; c < end; c += kBandLines) {
         const BFloat16* from = panel;
-        part.cols = static_cast<int>(std::min(kBandLines, end - c));
+        part.cols = std::min(kBandLines, end - c);
         // Rows and columns that are not there give zeros.
         if (part.rows < kBandLines || part.cols < kBandLines)
           std::fill_n(sums, 2 * kBlockNumbers, 0.0f);
