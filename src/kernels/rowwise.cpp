@@ -57,6 +57,11 @@ struct Reference {
     for (int64_t i = 0; i < n; ++i) total += x[i] * value(y[i]);
     return total;
   }
+  static double square_sum(const T* x, int64_t n) {
+    double total = 0;
+    for (int64_t i = 0; i < n; ++i) total += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+    return total;
+  }
   static T exp_sum(const T* x, T shift, T* y, int64_t n) {
     T total = 0;
     for (int64_t i = 0; i < n; ++i) total += y[i] = std::exp(x[i] - shift);
@@ -156,11 +161,22 @@ struct Reference {
       dp[i] = s[i] * (dp[i] - delta) * (T{1} - t * t);
     }
   }
+  static void adamw(const AdamwStep<T>& step, const T* gradient, T* value, T* mean, T* square,
+                    int64_t n) {
+    for (int64_t i = 0; i < n; ++i) {
+      const T g = step.factor * gradient[i];
+      mean[i] += step.mix1 * (g - mean[i]);
+      square[i] = square[i] * step.beta2 + step.mix2 * g * g;
+      value[i] = value[i] * step.keep +
+                 step.size * mean[i] / (std::sqrt(square[i]) / step.root2 + step.epsilon);
+    }
+  }
 
   static constexpr RowKernels<T> kTable{exp,
                                         max,
                                         sum,
                                         dot<T>,
+                                        square_sum,
                                         exp_sum,
                                         softcap,
                                         scale,
@@ -183,7 +199,8 @@ struct Reference {
                                         rms_norm,
                                         rms_norm_backward,
                                         soften,
-                                        score_gradient};
+                                        score_gradient,
+                                        adamw};
 };
 
 }  // namespace

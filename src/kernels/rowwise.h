@@ -14,12 +14,19 @@ namespace moxie::kernels {
 // gelu: x Phi(x) by the error function.
 enum class Activation { kSilu, kGeluTanh, kGelu };
 
+// The scalars of a step of AdamW: optim/adamw.cpp says what they are.
+template <class T>
+struct AdamwStep {
+  T factor, mix1, beta2, mix2, keep, size, root2, epsilon;
+};
+
 template <class T>
 struct RowKernels {
   void (*exp)(const T* x, T* y, int64_t n);
   T (*max)(const T* x, int64_t n);  // -infinity when n = 0
   T (*sum)(const T* x, int64_t n);
   T (*dot)(const T* x, const T* y, int64_t n);
+  double (*square_sum)(const T* x, int64_t n);  // of x_i^2, summed in double
   // y = exp(x - shift) and its sum, where x - shift <= 88; 0 where it is below -87.
   T (*exp_sum)(const T* x, T shift, T* y, int64_t n);
   void (*softcap)(const T* x, T cap, T* y, int64_t n);        // y = cap tanh(x / cap); y may be x
@@ -73,6 +80,11 @@ struct RowKernels {
   // Of a row of scores s, its softmax's lse and dp: p = exp(s - lse) in place of s, and in place of
   // dp ds = p (dp - delta). With a cap s is capped first, and ds also times 1 - (s / cap)^2.
   void (*score_gradient)(T lse, T delta, T cap, T* s, T* dp, int64_t n);
+
+  // g = factor gradient;  mean += mix1 (g - mean);  square = beta2 square + mix2 g^2;
+  // value = keep value + size mean / (sqrt(square) / root2 + epsilon)
+  void (*adamw)(const AdamwStep<T>& step, const T* gradient, T* value, T* mean, T* square,
+                int64_t n);
 };
 
 template <class T>

@@ -43,6 +43,17 @@ MOXIE_INLINE Vec load(const BFloat16* src) {
 MOXIE_INLINE Vec load(const Float16* src) {
   return _mm512_maskz_cvtph_ps(0xFFFF, load_bits(src));
 }
+MOXIE_INLINE Vec root(Vec x) {
+  return _mm512_maskz_sqrt_ps(0xFFFF, x);
+}
+// Adds the squares of 16 numbers to 16 sums.
+using Doubles = __m512d[2];
+MOXIE_INLINE void add_squares(const float* x, Doubles& sums) {
+  for (int i = 0; i < 2; ++i) {
+    const __m512d wide = _mm512_maskz_cvtps_pd(0xFF, _mm256_loadu_ps(x + 8 * i));
+    sums[i] = wide * wide + sums[i];
+  }
+}
 MOXIE_INLINE __m256i to_halves(Vec value) {
   return _mm512_maskz_cvtps_ph(0xFFFF, value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
@@ -55,6 +66,16 @@ MOXIE_INLINE Vec load(const BFloat16* src) {
 }
 MOXIE_INLINE Vec load(const Float16* src) {
   return _mm256_cvtph_ps(load_bits(src));
+}
+MOXIE_INLINE Vec root(Vec x) {
+  return _mm256_sqrt_ps(x);
+}
+using Doubles = __m256d[4];
+MOXIE_INLINE void add_squares(const float* x, Doubles& sums) {
+  for (int i = 0; i < 4; ++i) {
+    const __m256d wide = _mm256_cvtps_pd(_mm_loadu_ps(x + 4 * i));
+    sums[i] = wide * wide + sums[i];
+  }
 }
 MOXIE_INLINE __m128i to_halves(Vec value) {
   return _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -210,6 +231,22 @@ float dot_row(const float* x, const R* y, int64_t n) {
   Vec sums = {};
   sweep(n, [&](auto read, auto) { sums += read(x) * read(y); });
   return total(sums);
+}
+
+double square_sum(const float* x, int64_t n) {
+  Doubles sums = {};
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) add_squares(x + i, sums);
+  if (i < n) {
+    float rest[16] = {};
+    __builtin_memcpy(rest, x + i, static_cast<size_t>(n - i) * 4);
+    add_squares(rest, sums);
+  }
+  double total = 0;
+  for (const auto& part : sums) {
+    for (size_t k = 0; k < sizeof(part) / 8; ++k) total += part[k];
+  }
+  return total;
 }
 
 float exp_sum(const float* x, float shift, float* y, int64_t n) {
@@ -481,10 +518,23 @@ void score_gradient(float lse, float delta, float cap, float* s, float* dp, int6
   });
 }
 
+void adamw(const AdamwStep<float>& step, const float* gradient, float* value, float* mean,
+           float* square, int64_t n) {
+  sweep(n, [=](auto read, auto write) {
+    const Vec g = step.factor * read(gradient);
+    const Vec m = read(mean) + step.mix1 * (g - read(mean));
+    const Vec v = read(square) * step.beta2 + step.mix2 * g * g;
+    write(mean, m);
+    write(square, v);
+    write(value, read(value) * step.keep + step.size * m / (root(v) / step.root2 + step.epsilon));
+  });
+}
+
 constexpr RowKernels<float> kTable{exp_row,
                                    max_row,
                                    sum_row,
                                    dot_row<float>,
+                                   square_sum,
                                    exp_sum,
                                    softcap,
                                    scale,
@@ -507,7 +557,8 @@ constexpr RowKernels<float> kTable{exp_row,
                                    rms_norm,
                                    rms_norm_backward,
                                    soften,
-                                   score_gradient};
+                                   score_gradient,
+                                   adamw};
 
 }  // namespace
 }  // namespace moxie::kernels

@@ -11,12 +11,17 @@ Tensor use(Param& param) {
   if (tape == nullptr || !param.is_trainable) return param.value;
   if (!param.gradient.defined())
     param.gradient = Tensor::zeros(param.value.shape(), param.value.dtype());
-  return tape->leaf_into(param.value, param.gradient);
+  return tape->leaf_into(param.value, param.gradient, &param.is_blank);
 }
 
 void zero_gradients(const ParamList& params) {
+  for (Param* param : params) param->is_blank = param->gradient.defined();
+}
+
+void settle_gradients(const ParamList& params) {
   for (Param* param : params) {
-    if (param->gradient.defined()) std::memset(param->gradient.raw(), 0, param->gradient.bytes());
+    if (param->is_blank) std::memset(param->gradient.raw(), 0, param->gradient.bytes());
+    param->is_blank = false;
   }
 }
 

@@ -1,6 +1,7 @@
 #include "ops/tape.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "base/threads.h"
@@ -39,8 +40,9 @@ bool Call::any_wanted() const {
 }
 
 Tensor Call::gradient_of(size_t i, Shape shape, DType dtype) {
-  if (!gathered[i].defined()) return Tensor::empty(std::move(shape), dtype);
-  return std::exchange(gathered[i], Tensor());
+  if (gathered[i].defined()) return std::exchange(gathered[i], Tensor());
+  if (blank[i].defined()) return std::exchange(blank[i], Tensor());
+  return Tensor::empty(std::move(shape), dtype);
 }
 
 Tape::Tape() : outer_(active_tape) {
@@ -64,11 +66,11 @@ Tensor Tape::leaf(const Tensor& value) {
   return leaf_into(value, {});
 }
 
-Tensor Tape::leaf_into(const Tensor& value, const Tensor& gradient) {
+Tensor Tape::leaf_into(const Tensor& value, const Tensor& gradient, bool* is_blank) {
   MOXIE_ASSERT(!gradient.defined() || gradient.shape() == value.shape());
   Tensor handle = value;
   gradients_.emplace_back();
-  sinks_.push_back(gradient);
+  sinks_.push_back({gradient, is_blank});
   handle.var = static_cast<int64_t>(gradients_.size());
   return handle;
 }
@@ -117,8 +119,15 @@ Tensor Tape::recompute(const std::vector<Tensor>& inputs,
 void Tape::accumulate(int64_t var, Tensor gradient) {
   const auto index = static_cast<size_t>(var - 1);
   gradient.var = 0;
-  if (const Tensor& sink = sinks_[index]; sink.defined()) {
-    if (gradient.raw() != sink.raw()) add_into(sink, gradient);  // else it was lent, and added to
+  if (const Sink& sink = sinks_[index]; sink.gradient.defined()) {
+    if (gradient.raw() != sink.gradient.raw()) {  // else it was lent, and added to
+      if (sink.is_filled()) {
+        add_into(sink.gradient, gradient);
+      } else {
+        std::memcpy(sink.gradient.raw(), gradient.raw(), gradient.bytes());
+      }
+    }
+    if (sink.is_blank != nullptr) *sink.is_blank = false;
     return;
   }
   Tensor& held = gradients_[index];
@@ -136,11 +145,12 @@ void Tape::accumulate(int64_t var, Tensor gradient) {
 
 void Tape::lend_gradients(Node& node) {
   node.call.gathered.resize(node.inputs.size());
+  node.call.blank.resize(node.inputs.size());
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     if (node.inputs[i] == 0) continue;
     const auto index = static_cast<size_t>(node.inputs[i] - 1);
-    if (sinks_[index].defined()) {
-      node.call.gathered[i] = sinks_[index];
+    if (const Sink& sink = sinks_[index]; sink.gradient.defined()) {
+      (sink.is_filled() ? node.call.gathered : node.call.blank)[i] = sink.gradient;
       continue;
     }
     Tensor& held = gradients_[index];
@@ -170,7 +180,7 @@ void Tape::backward(const Tensor& output, const Tensor& d_output) {
       for (size_t i = 0; i < node.inputs.size(); ++i) {
         if (!node.call.gathered[i].defined()) continue;
         const auto index = static_cast<size_t>(node.inputs[i] - 1);
-        if (!sinks_[index].defined()) gradients_[index] = std::move(node.call.gathered[i]);
+        if (!sinks_[index].gradient.defined()) gradients_[index] = std::move(node.call.gathered[i]);
       }
     } else {
       Tape inner;
@@ -196,7 +206,7 @@ void Tape::backward(const Tensor& output, const Tensor& d_output) {
 Tensor Tape::grad(const Tensor& leaf) const {
   if (leaf.var == 0) return {};
   const auto index = static_cast<size_t>(leaf.var - 1);
-  return sinks_[index].defined() ? sinks_[index] : gradients_[index];
+  return sinks_[index].gradient.defined() ? sinks_[index].gradient : gradients_[index];
 }
 
 }  // namespace moxie::ops

@@ -29,8 +29,9 @@ struct Call {
   // else reads it, or what leaf_into() was given. An op may move it out, add its own and return it
   // as the gradient.
   std::vector<Tensor> gathered;
+  std::vector<Tensor> blank;  // per input: where the gradient is to be written, if anywhere
   bool any_wanted() const;
-  // The gathered gradient of input i, to add to, moved out; where there is none, new memory.
+  // The gathered gradient of input i, to add to, moved out; where there is none, memory to write.
   Tensor gradient_of(size_t i, Shape shape, DType dtype);
 };
 
@@ -63,8 +64,9 @@ class Tape {
   static Tape* active();
 
   Tensor leaf(const Tensor& value);  // a handle on the same memory that this tape differentiates
-  // As leaf, but the gradient is added into `gradient` (same shape) during backward.
-  Tensor leaf_into(const Tensor& value, const Tensor& gradient);
+  // As leaf, but the gradient is added into `gradient` (same shape) during backward. Where
+  // is_blank is given and true, what is added first is written instead, and it becomes false.
+  Tensor leaf_into(const Tensor& value, const Tensor& gradient, bool* is_blank = nullptr);
   void backward(const Tensor& output, const Tensor& d_output = {});
   Tensor grad(const Tensor& leaf) const;  // undefined when nothing reached it
   bool records(const Tensor& value) const { return value.var != 0; }
@@ -83,12 +85,17 @@ class Tape {
     Call call;
     std::function<Tensor(const std::vector<Tensor>&)> segment;
   };
+  struct Sink {
+    Tensor gradient;  // defined for leaf_into
+    bool* is_blank = nullptr;
+    bool is_filled() const { return is_blank == nullptr || !*is_blank; }
+  };
   void accumulate(int64_t var, Tensor gradient);
   void lend_gradients(Node& node);
   Tape* outer_;
   std::vector<Node> nodes_;
   std::vector<Tensor> gradients_;  // by var - 1
-  std::vector<Tensor> sinks_;      // by var - 1; defined for leaf_into
+  std::vector<Sink> sinks_;        // by var - 1
 };
 
 // Runs an op and, when a tape is active and an input is recorded, writes it down.

@@ -5,6 +5,7 @@
 // transformers' Trainer (torch's own is 0.01).
 #include <cmath>
 
+#include "kernels/rowwise.h"
 #include "optim/optimizer.h"
 
 namespace moxie::optim {
@@ -31,24 +32,17 @@ class Adamw final : public Optimizer {
     const double correction1 = 1 - std::pow(options_.beta1, step);
     const double correction2 = 1 - std::pow(options_.beta2, step);
     const double decay = context.decays ? options_.weight_decay : 0.0;
-    const auto keep = static_cast<float>(1 - context.learning_rate * decay);
-    const auto beta2 = static_cast<float>(options_.beta2);
-    const auto mix1 = static_cast<float>(1 - options_.beta1);
-    const auto mix2 = static_cast<float>(1 - options_.beta2);
-    const auto root2 = static_cast<float>(std::sqrt(correction2));
-    const auto epsilon = static_cast<float>(options_.epsilon);
-    const auto size = static_cast<float>(-context.learning_rate / correction1);
-    float* value = slice.value;
-    const float* gradient = slice.gradient;
-    float* mean = slice.state[0];
-    float* square = slice.state[1];
-#pragma omp simd
-    for (int64_t i = 0; i < slice.count; ++i) {
-      const float g = gradient[i];
-      mean[i] += mix1 * (g - mean[i]);
-      square[i] = square[i] * beta2 + mix2 * g * g;
-      value[i] = value[i] * keep + size * mean[i] / (std::sqrt(square[i]) / root2 + epsilon);
-    }
+    kernels::AdamwStep<float> numbers;
+    numbers.factor = context.gradient_factor;
+    numbers.mix1 = static_cast<float>(1 - options_.beta1);
+    numbers.beta2 = static_cast<float>(options_.beta2);
+    numbers.mix2 = static_cast<float>(1 - options_.beta2);
+    numbers.keep = static_cast<float>(1 - context.learning_rate * decay);
+    numbers.size = static_cast<float>(-context.learning_rate / correction1);
+    numbers.root2 = static_cast<float>(std::sqrt(correction2));
+    numbers.epsilon = static_cast<float>(options_.epsilon);
+    kernels::row_kernels<float>().adamw(numbers, slice.gradient, slice.value, slice.state[0],
+                                        slice.state[1], slice.count);
   }
 
  private:

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/threads.h"
+#include "kernels/rowwise.h"
 
 namespace moxie::optim {
 namespace {
@@ -11,7 +12,7 @@ namespace {
 constexpr int64_t kChunk = 16384;
 
 struct Piece {
-  float* data;
+  const float* data;
   int64_t count;
 };
 
@@ -19,7 +20,7 @@ std::vector<Piece> pieces_of(const nn::ParamList& params) {
   std::vector<Piece> pieces;
   for (const nn::Param* param : params) {
     if (!param->is_trainable || !param->gradient.defined()) continue;
-    float* data = param->gradient.data<float>();
+    const float* data = param->gradient.data<float>();
     const int64_t count = param->gradient.count();
     for (int64_t at = 0; at < count; at += kChunk) {
       pieces.push_back({data + at, std::min(kChunk, count - at)});
@@ -28,51 +29,23 @@ std::vector<Piece> pieces_of(const nn::ParamList& params) {
   return pieces;
 }
 
-double norm_of(const std::vector<Piece>& pieces) {
+}  // namespace
+
+double gradient_norm(const nn::ParamList& params) {
+  const auto pieces = pieces_of(params);
   std::vector<double> sums(pieces.size());
   parallel_for(static_cast<int64_t>(pieces.size()), 4, [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p) {
-      const Piece& piece = pieces[static_cast<size_t>(p)];
-      // Four sums, which do not wait for one another.
-      const auto square = [&](int64_t i) {
-        return static_cast<double>(piece.data[i]) * piece.data[i];
-      };
-      double parts[4] = {};
-      int64_t i = 0;
-      for (; i + 4 <= piece.count; i += 4) {
-        parts[0] += square(i);
-        parts[1] += square(i + 1);
-        parts[2] += square(i + 2);
-        parts[3] += square(i + 3);
-      }
-      for (; i < piece.count; ++i) parts[0] += square(i);
-      sums[static_cast<size_t>(p)] = (parts[0] + parts[1]) + (parts[2] + parts[3]);
-    }
+    for (auto p = static_cast<size_t>(begin); p < static_cast<size_t>(end); ++p)
+      sums[p] = kernels::row_kernels<float>().square_sum(pieces[p].data, pieces[p].count);
   });
   double total = 0;
   for (const double sum : sums) total += sum;
   return std::sqrt(total);
 }
 
-}  // namespace
-
-double gradient_norm(const nn::ParamList& params) {
-  return norm_of(pieces_of(params));
-}
-
-double clip_gradients(const nn::ParamList& params, double max_norm) {
-  const auto pieces = pieces_of(params);
-  const double norm = norm_of(pieces);
-  const double coefficient = max_norm / (norm + 1e-6);
-  if (max_norm <= 0 || !std::isfinite(norm) || coefficient >= 1) return norm;
-  const auto scale = static_cast<float>(coefficient);
-  parallel_for(static_cast<int64_t>(pieces.size()), 4, [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p) {
-      const Piece& piece = pieces[static_cast<size_t>(p)];
-      for (int64_t i = 0; i < piece.count; ++i) piece.data[i] *= scale;
-    }
-  });
-  return norm;
+float clip_factor(double norm, double max_norm) {
+  const double factor = max_norm / (norm + 1e-6);
+  return max_norm <= 0 || !std::isfinite(norm) || factor >= 1 ? 1.0F : static_cast<float>(factor);
 }
 
 }  // namespace moxie::optim

@@ -42,7 +42,7 @@ void Optimizer::attach(const nn::ParamList& params) {
   steps_ = Tensor::zeros({static_cast<int64_t>(params_.size())}, DType::kI64);
 }
 
-void Optimizer::step(double learning_rate) {
+void Optimizer::step(double learning_rate, float gradient_factor) {
   int64_t* steps = steps_.data<int64_t>();
   for (size_t i = 0; i < params_.size(); ++i) {
     if (!params_[i]->gradient.defined()) continue;
@@ -60,7 +60,7 @@ void Optimizer::step(double learning_rate) {
       for (const Tensor& tensor : state_[chunk.param]) {
         state.push_back(tensor.data<float>() + chunk.begin);
       }
-      update({learning_rate, steps[chunk.param], param.decays},
+      update({learning_rate, gradient_factor, steps[chunk.param], param.decays},
              {param.value.data<float>() + chunk.begin, param.gradient.data<float>() + chunk.begin,
               state.data(), chunk.end - chunk.begin});
     }

@@ -31,8 +31,9 @@ struct Slice {
 
 struct UpdateContext {
   double learning_rate;
-  int64_t step;  // of this param, from 1
-  bool decays;   // weight decay applies to it
+  float gradient_factor;  // the gradient is this times what Slice says
+  int64_t step;           // of this param, from 1
+  bool decays;            // weight decay applies to it
 };
 
 class Optimizer {
@@ -44,7 +45,7 @@ class Optimizer {
 
   // Takes the params that train and allocates their state; call once, after the options are set.
   void attach(const nn::ParamList& params);
-  void step(double learning_rate);
+  void step(double learning_rate, float gradient_factor = 1);
   // All that a checkpoint must hold: every state tensor, and "steps" (i64, one number a param).
   std::vector<StateTensor> state() const;
   const nn::ParamList& params() const { return params_; }

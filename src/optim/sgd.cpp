@@ -31,16 +31,17 @@ class Sgd final : public Optimizer {
     const auto rate = static_cast<float>(-context.learning_rate);
     const auto decay = static_cast<float>(context.decays ? options_.weight_decay : 0.0);
     const auto momentum = static_cast<float>(options_.momentum);
+    const float factor = context.gradient_factor;
     if (momentum == 0) {
       for (int64_t i = 0; i < slice.count; ++i) {
-        slice.value[i] += rate * (slice.gradient[i] + decay * slice.value[i]);
+        slice.value[i] += rate * (factor * slice.gradient[i] + decay * slice.value[i]);
       }
       return;
     }
     const float fresh = context.step == 1 ? 1.0F : static_cast<float>(1 - options_.dampening);
     float* buffer = slice.state[0];
     for (int64_t i = 0; i < slice.count; ++i) {
-      const float g = slice.gradient[i] + decay * slice.value[i];
+      const float g = factor * slice.gradient[i] + decay * slice.value[i];
       buffer[i] = buffer[i] * momentum + fresh * g;
       slice.value[i] += rate * (options_.nesterov ? g + momentum * buffer[i] : buffer[i]);
     }

@@ -179,6 +179,7 @@ bool Trainer::run_micro_batches(const StepBatch& batch) {
     const MicroBatch& micro = batch.micro_batches[static_cast<size_t>(done.micro_batches)];
     Rng rng = state_.rng;
     const LossSum part = setup_.objective->forward_backward(micro, weight, rng.next(), true);
+    nn::settle_gradients(setup_.optimizer->params());
     if (!std::isfinite(part.loss)) stop_diverged(state_.step + 1, "loss", part.loss);
     state_.rng = rng;
     for (const data::Sample* sample : micro) {
@@ -199,11 +200,12 @@ void Trainer::finish_step(const StepBatch& batch, double seconds) {
   if (batch.learnt_tokens > 0) {
     const Stopwatch watch;
     metrics.loss = state_.accumulation.loss / static_cast<double>(batch.learnt_tokens);
-    metrics.grad_norm = optim::clip_gradients(setup_.optimizer->params(), options_.clip);
+    metrics.grad_norm = optim::gradient_norm(setup_.optimizer->params());
     if (!std::isfinite(metrics.grad_norm)) {
       stop_diverged(state_.step + 1, "gradient's norm", metrics.grad_norm);
     }
-    setup_.optimizer->step(metrics.learning_rate);
+    setup_.optimizer->step(metrics.learning_rate,
+                           optim::clip_factor(metrics.grad_norm, options_.clip));
     seconds += watch.seconds();
   }
   ++state_.step;

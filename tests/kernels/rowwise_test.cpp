@@ -366,5 +366,36 @@ TEST(Rowwise, RmsNormEqualsTheDoubleReference) {
   }
 }
 
+TEST(Rowwise, AdamwEqualsTheDoubleReference) {
+  const AdamwStep<double> exact_step{0.5, 0.1, 0.999, 0.001, 0.99, -0.02, 0.3, 1e-8};
+  const AdamwStep<float> step{0.5f, 0.1f, 0.999f, 0.001f, 0.99f, -0.02f, 0.3f, 1e-8f};
+  for (const auto& [name, table] : tables()) {
+    for (const int64_t n : {1, 16, 77}) {
+      const auto gradient = normals(n, 11);
+      auto value = normals(n, 12), mean = normals(n, 13), square = normals(n, 14);
+      for (float& x : square) x *= x;
+      auto value64 = wide(value), mean64 = wide(mean), square64 = wide(square);
+      table->adamw(step, gradient.data(), value.data(), mean.data(), square.data(), n);
+      row_kernels<double>().adamw(exact_step, wide(gradient).data(), value64.data(), mean64.data(),
+                                  square64.data(), n);
+      expect_close(value, value64, 2e-6, "adamw value");
+      expect_close(mean, mean64, 1e-6, "adamw mean");
+      expect_close(square, square64, 1e-6, "adamw square");
+    }
+  }
+}
+
+TEST(Rowwise, SquaresAreSummedInDouble) {
+  for (const auto& [name, table] : tables()) {
+    for (const int64_t n : {0, 5, 16, 77}) {
+      auto x = normals(n, 15);
+      if (n > 2) x[2] = 1e30f;  // whose square no f32 holds
+      double want = 0;
+      for (const float value : x) want += double(value) * double(value);
+      EXPECT_NEAR(table->square_sum(x.data(), n), want, 1e-14 * want) << name << ' ' << n;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace moxie::kernels

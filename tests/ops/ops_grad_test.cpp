@@ -16,6 +16,7 @@
 #include "ops/gated_mlp.h"
 #include "ops/linear.h"
 #include "ops/lora.h"
+#include "ops/mul.h"
 #include "ops/swiglu.h"
 #include "ops/tape.h"
 
@@ -400,6 +401,30 @@ TEST(Ops, GradientsAreAddedToWhatALeafWasGiven) {
   EXPECT_EQ(gradient_of(sink).raw(), sink.raw());
   for (int64_t i = 0; i < w.count(); ++i) {
     EXPECT_NEAR(sink.data<double>()[i], before.data<double>()[i] + alone.data<double>()[i], 1e-12);
+  }
+}
+
+// Blank memory is written by the first use, whether the op writes there itself (dense) or what it
+// made is copied (mul), and added to by the next.
+TEST(Ops, BlankGradientsAreWrittenFirst) {
+  Rng rng(6);
+  const Tensor x = random_normal(rng, {3, 4}), w = random_normal(rng, {5, 4});
+  const auto use_of = [&](bool copies, const Tensor& leaf) {
+    return copies ? mul(leaf, w) : dense(x, leaf, kernels::Arithmetic::kF32);
+  };
+  for (const bool copies : {false, true}) {
+    const auto gradient_of = [&](const Tensor& sink, bool* is_blank) {
+      Tape tape;
+      const Tensor leaf = tape.leaf_into(w, sink, is_blank);
+      tape.backward(add(use_of(copies, leaf), use_of(copies, leaf)));
+      return tape.grad(leaf);
+    };
+    const Tensor want = gradient_of(Tensor::zeros(w.shape(), w.dtype()), nullptr);
+    const Tensor sink = random_normal(rng, w.shape());
+    bool is_blank = true;
+    EXPECT_EQ(gradient_of(sink, &is_blank).raw(), sink.raw());
+    EXPECT_FALSE(is_blank);
+    EXPECT_EQ(std::memcmp(sink.raw(), want.raw(), want.bytes()), 0) << copies;
   }
 }
 

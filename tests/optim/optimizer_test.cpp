@@ -103,8 +103,7 @@ TEST(OptimizerTable, DoesNotDependOnThreads) {
       optimizer->attach(bowl.list());
       for (int i = 0; i < 4; ++i) {
         bowl.backward();
-        clip_gradients(bowl.list(), 0.5);
-        optimizer->step(0.05);
+        optimizer->step(0.05, clip_factor(gradient_norm(bowl.list()), 0.5));
       }
       results.push_back(bowl.values());
     }
@@ -200,13 +199,33 @@ TEST(Optimizer, NesterovWithoutMomentumIsRefused) {
   EXPECT_THROW(sgd->attach(bowl.list()), Error);
 }
 
-TEST(Clip, KeepsGradientsThatAreNotFinite) {
+TEST(Clip, ScalesNothingByANormThatIsNotFinite) {
   Bowl bowl;
   bowl.backward();
   bowl.list()[1]->gradient.data<float>()[3] = std::nanf("");
-  const float other = bowl.list()[2]->gradient.data<float>()[5];
-  EXPECT_TRUE(std::isnan(clip_gradients(bowl.list(), 1e-3)));
-  EXPECT_EQ(bowl.list()[2]->gradient.data<float>()[5], other);
+  const double norm = gradient_norm(bowl.list());
+  EXPECT_TRUE(std::isnan(norm));
+  EXPECT_EQ(clip_factor(norm, 1e-3), 1.0F);
+}
+
+// A step by a factor is a step by gradients that were scaled before, to the bit.
+TEST(OptimizerTable, ScalesGradientsAsItReadsThem) {
+  for (const auto& row : optimizers()) {
+    Bowl scaled, plain;
+    const auto by_factor = create(row), by_hand = create(row);
+    by_factor->attach(scaled.list());
+    by_hand->attach(plain.list());
+    for (int i = 0; i < 3; ++i) {
+      scaled.backward();
+      plain.backward();
+      for (nn::Param* param : plain.list()) {
+        for (float& x : param->gradient.span<float>()) x *= 0.3F;
+      }
+      by_factor->step(0.05, 0.3F);
+      by_hand->step(0.05);
+    }
+    EXPECT_EQ(scaled.values(), plain.values()) << row.name;
+  }
 }
 
 TEST(ScheduleTable, WarmsUpAndStaysWithinTheBaseRate) {

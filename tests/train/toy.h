@@ -39,6 +39,7 @@ class ToyObjective : public Objective {
                            uint64_t dropout_seed, bool with_gradient) override {
     if (!with_gradient) return evaluate(micro_batch, weight);
     ++training_calls;
+    nn::settle_gradients(params());
     LossSum sum = run(micro_batch, weight, dropout_seed, true);
     if (training_calls == loss_is_nan_at) sum.loss = std::nan("");
     if (training_calls == gradient_is_infinite_at) {

@@ -198,8 +198,8 @@ void train_step(train::CausalLm& objective, optim::Optimizer& optimizer,
   nn::zero_gradients(optimizer.params());
   for (const auto& micro : train::split_micro_batches(samples, options.batch, options.micro_tokens))
     objective.forward_backward(micro, weight, 0, true);
-  optim::clip_gradients(optimizer.params(), 1.0);
-  optimizer.step(1e-5);
+  nn::settle_gradients(optimizer.params());
+  optimizer.step(1e-5, optim::clip_factor(optim::gradient_norm(optimizer.params()), 1.0));
 }
 
 Job train(models::Model& model, const BenchOptions& options) {
