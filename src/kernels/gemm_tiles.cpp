@@ -180,17 +180,25 @@ BFloat16* PackedRows::band(int64_t index) const {
 void PackedRows::pack(const float* src, int64_t row, int64_t step) {
   const MicroTiles& kernel = micro_tiles(kind_);
   const int64_t grain = std::max<int64_t>(1, kGrainNumbers / (kBandLines * std::max(cols_, 1L)));
+  const auto lines_of = [&](int64_t index) {
+    return std::min(kBandLines, rows_ - index * kBandLines);
+  };
   parallel_for(bands(), grain, [&](int64_t begin, int64_t end) {
-    for (int64_t index = begin; index < end; ++index) {
-      const int64_t i = index * kBandLines;
-      const int64_t lines = std::min(kBandLines, rows_ - i);
-      if (step == 1) {
-        kernel.along(src + i * row, row, lines, cols_, Side::kA, band(index));
-      } else {
-        kernel.across(src + i, step, lines, cols_, Side::kA, band(index));
+    for (int64_t index = begin; step == 1 && index < end; ++index) {
+      kernel.along(src + index * kBandLines * row, row, lines_of(index), cols_, Side::kA,
+                   band(index));
+    }
+    // Numbers that stand side by side in memory are read together, whatever bands they belong to.
+    for (int64_t p = 0; step != 1 && p < cols_; p += kTileDepth) {
+      for (int64_t index = begin; index < end; ++index) {
+        kernel.across(src + p * step + index * kBandLines, step, lines_of(index),
+                      std::min(kTileDepth, cols_ - p), Side::kA,
+                      band(index) + p / kTileDepth * pair_size(kind_));
       }
-      // What turns a band reads all of it.
-      for (int64_t tile = 0; lines <= kLines && tile < tiles(); ++tile) {
+    }
+    // What turns a band reads all of it.
+    for (int64_t index = begin; index < end; ++index) {
+      for (int64_t tile = 0; lines_of(index) <= kLines && tile < tiles(); ++tile) {
         std::fill_n(band(index) + tile * pair_size(kind_) + tile_size(kind_), tile_size(kind_),
                     BFloat16{});
       }
