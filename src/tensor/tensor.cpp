@@ -8,6 +8,8 @@
 #include <map>
 #include <mutex>
 
+#include "base/large_pages.h"
+
 namespace moxie {
 namespace {
 
@@ -34,6 +36,7 @@ class Arena {
       live_ -= size;
       fail(ErrorCode::kIo, "memory", "cannot get {} bytes; {} are in use", size, live_.load());
     }
+    if (size >= kLargePage) prefer_large_pages(block, size);
     return block;
   }
 
