@@ -40,9 +40,9 @@ struct FusedTiles {
   void (*gate)(Activation kind, const float* g, const float* u, BFloat16* y, BFloat16* g_kept,
                BFloat16* u_kept);
   // dg = dy u f'(g), du = dy f(g) as tiles of A, of g and u as they were kept; if these are bf16
-  // too, they may stand in the same place.
+  // too, they may stand in the same place. And y once more where it is given, in bf16.
   void (*gate_backward)(Activation kind, const float* dy, const BFloat16* g, const BFloat16* u,
-                        BFloat16* dg, BFloat16* du);
+                        BFloat16* dg, BFloat16* du, BFloat16* y);
   // A thread calls this before others read what it wrote.
   void (*settle)();
 

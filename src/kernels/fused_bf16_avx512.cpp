@@ -134,20 +134,24 @@ void gate(Activation kind, const float* g, const float* u, BFloat16* y, BFloat16
 
 template <class F, class To>
 void gate_backward_with(const float* dy, const BFloat16* g, const BFloat16* u, BFloat16* dg_tiles,
-                        BFloat16* du_tiles) {
+                        BFloat16* du_tiles, BFloat16* y) {
   To to_g(dg_tiles);
   To to_u(du_tiles);
   for (int64_t at = 0; at < kBlockNumbers; at += 32) {
     __m512 dg[2];
     __m512 du[2];
+    __m512 out[2];
     for (int64_t half = 0; half < 2; ++half) {
       const __m512 d = _mm512_loadu_ps(dy + at + 16 * half);
       __m512 value;
       __m512 slope;
       F::both(widened(g + at + 16 * half), value, slope);
-      dg[half] = _mm512_mul_ps(_mm512_mul_ps(d, widened(u + at + 16 * half)), slope);
+      const __m512 up = widened(u + at + 16 * half);
+      dg[half] = _mm512_mul_ps(_mm512_mul_ps(d, up), slope);
       du[half] = _mm512_mul_ps(d, value);
+      out[half] = _mm512_mul_ps(value, up);
     }
+    if (y != nullptr) _mm512_store_si512(y + at, rounded(out[0], out[1]));
     to_g.put(at, dg[0], dg[1]);
     to_u.put(at, du[0], du[1]);
   }
@@ -157,10 +161,10 @@ void gate_backward_with(const float* dy, const BFloat16* g, const BFloat16* u, B
 
 template <class To>
 void gate_backward(Activation kind, const float* dy, const BFloat16* g, const BFloat16* u,
-                   BFloat16* dg, BFloat16* du) {
-  if (kind == Activation::kSilu) return gate_backward_with<Silu, To>(dy, g, u, dg, du);
-  if (kind == Activation::kGeluTanh) return gate_backward_with<GeluTanh, To>(dy, g, u, dg, du);
-  scalar<To>().gate_backward(kind, dy, g, u, dg, du);
+                   BFloat16* dg, BFloat16* du, BFloat16* y) {
+  if (kind == Activation::kSilu) return gate_backward_with<Silu, To>(dy, g, u, dg, du, y);
+  if (kind == Activation::kGeluTanh) return gate_backward_with<GeluTanh, To>(dy, g, u, dg, du, y);
+  scalar<To>().gate_backward(kind, dy, g, u, dg, du, y);
 }
 
 void settle() {

@@ -17,13 +17,14 @@ void multiply_gated(const PackedRows& x, const Factor& gate, const Factor& up, A
 
 void multiply_gated_backward(const PackedRows& dz, const Factor& down, Activation kind,
                              const PackedRows& g, const PackedRows& u, PackedRows& dg,
-                             PackedRows& du) {
+                             PackedRows& du, PackedRows* y) {
   MOXIE_ASSERT(g.rows() == dz.rows() && u.rows() == dz.rows() && g.cols() == u.cols() &&
                g.kind() == Tiles::kBF16 && u.kind() == Tiles::kBF16 && dg.kind() == dz.kind() &&
-               du.kind() == dz.kind());
+               du.kind() == dz.kind() && (y == nullptr || y->kind() == Tiles::kBF16));
   Panels(dz, g.cols(), false, {down}).run([&](int64_t i, int64_t j, const float* dy) {
     fused(dz.kind()).gate_backward(kind, dy, tiles_at(g, i, j), tiles_at(u, i, j),
-                                   tiles_at(dg, i, j), tiles_at(du, i, j));
+                                   tiles_at(dg, i, j), tiles_at(du, i, j),
+                                   y != nullptr ? tiles_at(*y, i, j) : nullptr);
   });
 }
 

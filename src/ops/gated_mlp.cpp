@@ -20,10 +20,10 @@ namespace {
 
 using kernels::PackedRows;
 
-// What the backward needs of a packed forward: x and y for LoRAs alone, h is both LoRAs' of x, side
-// by side.
+// What the backward needs of a packed forward: x for LoRAs alone, h is both LoRAs' of x, side by
+// side; y it makes again of gate and up.
 struct Kept {
-  PackedRows x, gate, up, y;
+  PackedRows x, gate, up;
   Tensor h, h_down;  // in bf16
 };
 
@@ -113,7 +113,7 @@ Tensor forward_packed(Call& call, const Tensor& input, const MlpParts& parts) {
   Kept kept;
   const kernels::Tiles tiles = gate.weight.tiles(n);
   kept.x = PackedRows(n, input.cols(), r, tiles);
-  kept.y = PackedRows(n, width, rank_of(down), tiles);
+  PackedRows y(n, width, rank_of(down), tiles);
   kept.x.pack(input.data<float>(), input.cols(), 1);
   if (r > 0) {
     const Tensor h = packed_inner(kept.x, stacked(gate.a, up.a));
@@ -128,16 +128,15 @@ Tensor forward_packed(Call& call, const Tensor& input, const MlpParts& parts) {
   const Tensor thin_up = thin_of(up, r_gate, r);
   kernels::multiply_gated(kept.x, {gate.weight.decoder(n), data_of(thin_gate)},
                           {up.weight.decoder(n), data_of(thin_up)}, attributes.activation,
-                          keeps ? &kept.gate : nullptr, keeps ? &kept.up : nullptr, kept.y);
+                          keeps ? &kept.gate : nullptr, keeps ? &kept.up : nullptr, y);
   if (down.is_adapted()) {
-    const Tensor h = packed_inner(kept.y, down.a);
-    kept.y.set_spare(h.data<float>(), static_cast<float>(down.scaling));
+    const Tensor h = packed_inner(y, down.a);
+    y.set_spare(h.data<float>(), static_cast<float>(down.scaling));
     if (keeps) kept.h_down = ops::kept(h, true);
   }
   Tensor z = Tensor::empty({n, down.weight.rows()}, DType::kF32);
-  down.weight.matmul(kept.y, z.data<float>(), data_of(down.b));
+  down.weight.matmul(y, z.data<float>(), data_of(down.b));
   if (r == 0) kept.x = PackedRows();
-  if (!down.is_adapted()) kept.y = PackedRows();
   if (keeps) *attributes.kept = std::move(kept);
   return z;
 }
@@ -177,23 +176,24 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   const auto& [gate, up, down] = parts;
   Kept& kept = *attributes.kept;
   const int64_t n = dz.rows();
-  Tensor da_down;
-  Tensor db_down;
+  Tensor da_down, db_down, dh_down;
   PackedRows rows(n, dz.cols(), rank_of(down), down.weight.tiles(n));
   rows.pack(dz.data<float>(), dz.cols(), 1);
   if (down.is_adapted()) {
     db_down = packed_gradient_b(rows, restored(kept.h_down), down.scaling);
-    da_down = packed_gradient_a(packed_gradient_inner(rows, down.b, down.scaling), kept.y);
+    dh_down = packed_gradient_inner(rows, down.b, down.scaling);
   }
-  kept.y = PackedRows();
+  PackedRows y = down.is_adapted() ? PackedRows(n, kept.gate.cols()) : PackedRows();
   const bool takes_place = rows.kind() == kernels::Tiles::kBF16;
   const auto gradient_of = [&](const PackedRows& of) {
     return takes_place ? of : PackedRows(n, of.cols(), of.spare(), rows.kind());
   };
   PackedRows d_gate = gradient_of(kept.gate), d_up = gradient_of(kept.up);
   kernels::multiply_gated_backward(rows, {down.weight.decoder(n), data_of(down.a)},
-                                   attributes.activation, kept.gate, kept.up, d_gate, d_up);
-  rows = kept.gate = kept.up = PackedRows();
+                                   attributes.activation, kept.gate, kept.up, d_gate, d_up,
+                                   down.is_adapted() ? &y : nullptr);
+  if (down.is_adapted()) da_down = packed_gradient_a(dh_down, y);
+  rows = y = kept.gate = kept.up = PackedRows();
   const bool adds = call.gathered[0].defined();
   Tensor dx;
   if (call.wanted[0]) dx = call.gradient_of(0, {n, gate.weight.cols()}, DType::kF32);

@@ -41,7 +41,8 @@ uint64_t packed_bytes(int64_t numbers, kernels::Tiles tiles) {
 
 // Bytes that one block keeps a token for its backward: inputs of norms, q, k, v and the output of
 // attention, gate and up; and inputs of projections with an adapter, with room for the adapter's
-// numbers where they are packed, but then the output of attention is there in both ways.
+// numbers where they are packed, but then the output of attention is there in both ways and down's
+// input is not kept.
 uint64_t kept_a_token(const nn::DecoderConfig& c, const Form& form) {
   const int64_t q = c.heads * c.head_dim;
   const int64_t kv = c.kv_heads * c.head_dim;
@@ -52,7 +53,7 @@ uint64_t kept_a_token(const nn::DecoderConfig& c, const Form& form) {
   plain += fuses_mlp(c, form.is_packed) ? c.ffn + kernels::kTileDepth : 2 * c.ffn;
   if (c.fuses_qkv) plain += q + 2 * kv;
   if (c.fuses_gate_up) plain += 2 * c.ffn;
-  const int64_t inputs = 2 * c.hidden + c.ffn;
+  const int64_t inputs = 2 * c.hidden + (fuses_mlp(c, form.is_packed) ? 0 : c.ffn);
   if (!form.is_packed) plain += inputs;
   uint64_t bytes = static_cast<uint64_t>(rounded) * (form.halves ? kHalf : kFloat) +
                    static_cast<uint64_t>(plain) * kFloat;

@@ -60,10 +60,11 @@ TEST_F(FusedBF16Test, Gates) {
     expect_near(kept_g[0], kept_g[1], "g");
     expect_near(kept_u[0], kept_u[1], "u");
     TilesOfABlock dg[2] = {rounded(g), rounded(g)}, du[2] = {rounded(u), rounded(u)};
+    TilesOfABlock again[2];
     const FusedTiles* tables[2] = {&fast, &plain};
     for (place = 0; place < 2; ++place) {
       BFloat16 *to_g = dg[place].numbers, *to_u = du[place].numbers;
-      tables[place]->gate_backward(kind, dy.data(), to_g, to_u, to_g, to_u);
+      tables[place]->gate_backward(kind, dy.data(), to_g, to_u, to_g, to_u, again[place].numbers);
     }
     for (int64_t i = 0; i < kBlockNumbers; ++i) {  // a slope is a difference: exact to 1e-5 of dy u
       const float size = std::fabs(dy[size_t(i)] * u[size_t(i)]);
@@ -71,6 +72,7 @@ TEST_F(FusedBF16Test, Gates) {
       ASSERT_NEAR(to_float(dg[0].numbers[i]), want, std::fabs(want) / 120 + 1e-4f * size);
     }
     expect_near(du[0], du[1], "du");
+    expect_near(again[0], again[1], "y again");
   }
 }
 

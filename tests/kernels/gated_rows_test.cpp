@@ -43,7 +43,7 @@ void expect_rounded(const std::vector<float>& got, const std::vector<float>& wan
 }
 
 struct Result {
-  std::vector<float> g, u, y, dg, du;
+  std::vector<float> g, u, y, again, dg, du;
 };
 
 Result run(const GatedSize& s) {
@@ -56,9 +56,11 @@ Result run(const GatedSize& s) {
   PackedRows g(s.m, s.n, s.r), u(s.m, s.n), y(s.m, s.n);
   multiply_gated(packed(x, s.m, s.k, s.r, h), {decoder(by_gate), thin.data()},
                  {decoder(by_up), nullptr}, Activation::kSilu, &g, &u, y);
-  Result result{unpacked(g), unpacked(u), unpacked(y), {}, {}};
+  Result result{unpacked(g), unpacked(u), unpacked(y), {}, {}, {}};
+  PackedRows again(s.m, s.n);
   multiply_gated_backward(packed(dz, s.m, s.k, s.r, h), {decoder(by_down), back.data()},
-                          Activation::kSilu, g, u, g, u);
+                          Activation::kSilu, g, u, g, u, &again);
+  result.again = unpacked(again);
   result.dg = unpacked(g);
   result.du = unpacked(u);
   return result;
@@ -84,7 +86,9 @@ TEST(GatedRows, AreTheProductsAndWhatIsMadeOfThem) {
     expect_rounded(got.g, g);
     expect_rounded(got.u, u);
     expect_rounded(got.y, y);
-    // The gradients are of the rounded numbers.
+    // The gradients, and y in the backward, are of the rounded numbers.
+    row_kernels<float>().gate(Activation::kSilu, got.g.data(), got.u.data(), y.data(), count);
+    expect_rounded(got.again, y);
     row_kernels<float>().gate_backward(Activation::kSilu, got.g.data(), got.u.data(), dy.data(),
                                        dg.data(), du.data(), count);
     expect_rounded(got.dg, dg);
@@ -101,6 +105,7 @@ TEST(GatedRows, BitsDoNotDependOnThreads) {
       set_thread_count(threads);
       const Result more = run(s);
       EXPECT_EQ(more.y, one.y);
+      EXPECT_EQ(more.again, one.again);
       EXPECT_EQ(more.dg, one.dg);
       EXPECT_EQ(more.du, one.du);
     }

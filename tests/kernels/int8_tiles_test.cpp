@@ -243,7 +243,7 @@ TEST(Int8Tiles, EveryInstructionSetMakesThemOfSumsAlike) {
       table->settle();
       y[place] = numbers_of(own_y.numbers);
       table->gate_backward(kind, dy.data(), own_g.numbers, own_u.numbers, own_dg.numbers,
-                           own_du.numbers);
+                           own_du.numbers, nullptr);
       dg[place] = numbers_of(own_dg.numbers);
       du[place] = numbers_of(own_du.numbers);
       ++place;
