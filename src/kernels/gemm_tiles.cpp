@@ -235,14 +235,16 @@ void multiply_nn(const PackedRows& a, int64_t n, const RowDecoder& w, const floa
   multiply_packed(a, {.decoder = &w, .ld = n}, thin, n, c, 1, accumulate);
 }
 
-void multiply_nn(const PackedRows& a, int64_t n, const float* b, float alpha, float* c) {
-  multiply_packed(a, {.dense = b, .ld = n}, nullptr, n, c, alpha, false);
+void multiply_nn(const PackedRows& a, int64_t n, const float* b, float alpha, float* c,
+                 bool accumulate) {
+  multiply_packed(a, {.dense = b, .ld = n}, nullptr, n, c, alpha, accumulate);
 }
 
-void multiply_tn(int64_t r, const float* a, const PackedRows& b, float alpha, float* c) {
+void multiply_tn(int64_t r, const float* a, const PackedRows& b, float alpha, float* c,
+                 bool accumulate) {
   PackedRows left(r, b.rows());
   left.pack(a, 1, r);
-  multiply_packed(left, {.turned = &b}, nullptr, b.cols(), c, alpha, false);
+  multiply_packed(left, {.turned = &b}, nullptr, b.cols(), c, alpha, accumulate);
 }
 
 }  // namespace moxie::kernels

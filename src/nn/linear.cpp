@@ -10,6 +10,17 @@
 #include "ops/tape.h"
 
 namespace moxie::nn {
+namespace {
+
+// x in tiles with room for `spare` numbers a row, unless it is there already.
+void pack(const Tensor& x, int64_t spare, kernels::Tiles tiles,
+          std::shared_ptr<kernels::PackedRows>& packed) {
+  if (packed != nullptr && packed->spare() == spare && packed->kind() == tiles) return;
+  packed = std::make_shared<kernels::PackedRows>(x.rows(), x.cols(), spare, tiles);
+  packed->pack(x.data<float>(), x.cols(), 1);
+}
+
+}  // namespace
 
 void Matrix::make_trainable() {
   if (param_) return;
@@ -32,9 +43,14 @@ void Matrix::widen() {
   if (param_) param_->value = param_->value.to(DType::kF64);
 }
 
-Tensor Matrix::apply(const Tensor& x) const {
+Tensor Matrix::apply(const Tensor& x, std::shared_ptr<kernels::PackedRows>& packed) const {
   if (!param_) return ops::linear(x, frozen_);
-  return ops::dense(x, use(*param_), quant::trainable_arithmetic_of(frozen_.compute()));
+  const kernels::Arithmetic arithmetic = quant::trainable_arithmetic_of(frozen_.compute());
+  const bool packs = arithmetic == kernels::Arithmetic::kBF16 && x.dtype() == DType::kF32 &&
+                     x.rows() > kernels::kFewRows;
+  if (!packs) return ops::dense(x, use(*param_), arithmetic);
+  pack(x, 0, kernels::Tiles::kBF16, packed);
+  return ops::dense(x, use(*param_), arithmetic, packed);
 }
 
 Tensor Matrix::logits(const Tensor& x) const {
@@ -80,13 +96,7 @@ Tensor Linear::adapted(const Tensor& x, std::shared_ptr<kernels::PackedRows>& pa
   const bool is_int8 = weight.is_frozen() && ops::takes_lora_in_int8(weight.frozen(), x.rows());
   const auto own = is_int8 ? with_tap(context) : part(x.rows(), context);
   if (!own) return {};
-  const kernels::Tiles tiles = own->weight.tiles(x.rows());
-  const bool is_there =
-      packed != nullptr && packed->spare() == own->a.rows() && packed->kind() == tiles;
-  if (!is_int8 && !is_there) {
-    packed = std::make_shared<kernels::PackedRows>(x.rows(), x.cols(), own->a.rows(), tiles);
-    packed->pack(x.data<float>(), x.cols(), 1);
-  }
+  if (!is_int8) pack(x, own->a.rows(), own->weight.tiles(x.rows()), packed);
   Tensor y =
       ops::adapted_linear(x, is_int8 ? nullptr : packed, own->weight, own->a, own->b, own->scaling);
   return bias ? ops::add_bias(y, use(*bias)) : y;
@@ -133,7 +143,7 @@ std::vector<Tensor> forward_together(std::initializer_list<const Linear*> linear
     for (const Linear* linear : linears) {
       Tensor y = linear->adapted(x, packed, context);
       results.push_back(y.defined() ? std::move(y)
-                                    : linear->finish(x, linear->weight.apply(x), context));
+                                    : linear->finish(x, linear->weight.apply(x, packed), context));
     }
     return results;
   }

@@ -30,7 +30,9 @@ class Matrix {
   kernels::Arithmetic arithmetic() const { return quant::arithmetic_of(frozen_.compute()); }
   void widen();  // a trainable value becomes f64, for tests
 
-  Tensor apply(const Tensor& x) const;   // x [n, cols] -> [n, rows]
+  // x [n, cols] -> [n, rows]. packed is x in tiles, or null: made here if that is how it is
+  // multiplied, for others that multiply it.
+  Tensor apply(const Tensor& x, std::shared_ptr<kernels::PackedRows>& packed) const;
   Tensor logits(const Tensor& x) const;  // the same, for a softmax's gradients (Weight)
   Tensor decode() const;                 // f32 [rows, cols], a copy
   // Rows by token id; recorded when it trains.

@@ -1,12 +1,20 @@
 // y = x W^T;   dx = dy W, dW = dy^T x
 #include "ops/dense.h"
 
+#include <utility>
+
 #include "ops/checks.h"
 
 namespace moxie::ops {
 namespace {
 
 using kernels::Arithmetic;
+using kernels::PackedRows;
+
+struct Attributes {
+  Arithmetic arithmetic;
+  std::shared_ptr<const PackedRows> packed;  // x, or null: see dense()
+};
 
 Tensor forward(Call& call, std::span<const Tensor> in) {
   const Tensor& x = in[0];
@@ -17,46 +25,63 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
     fail(ErrorCode::kInvalidArgument, "dense", "{} {} times the transpose of {} {} does not fit",
          name_of(x.dtype()), x.shape().to_string(), name_of(w.dtype()), w.shape().to_string());
   }
-  call.saved = {call.wanted[1] ? x : Tensor(), call.wanted[0] ? w : Tensor()};
+  const auto& [arithmetic, packed] = attributes_of<Attributes>(call);
+  const bool keeps_x = call.wanted[1] && packed == nullptr;
+  call.saved = {keeps_x ? x : Tensor(), call.wanted[0] ? w : Tensor()};
   Tensor y = Tensor::empty({x.rows(), w.rows()}, x.dtype());
+  if (packed != nullptr) {
+    MOXIE_ASSERT(packed->rows() == x.rows() && packed->cols() == x.cols() &&
+                 packed->kind() == kernels::Tiles::kBF16);
+    kernels::multiply_nt(*packed, w.rows(), w.data<float>(), y.data<float>());
+    return y;
+  }
   dispatch_float(y.dtype(), "dense", [&](auto zero) {
     using T = decltype(zero);
     kernels::gemm_nt(x.rows(), w.rows(), x.cols(), x.data<T>(), w.data<T>(), y.data<T>(), false,
-                     T{1}, attributes_of<Arithmetic>(call));
+                     T{1}, arithmetic);
   });
   return y;
 }
 
 std::vector<Tensor> backward(Call& call, const Tensor& dy) {
-  const auto arithmetic = attributes_of<Arithmetic>(call);
+  const auto& [arithmetic, packed] = attributes_of<Attributes>(call);
+  const Tensor &x = call.saved[0], &w = call.saved[1];
   Tensor dx;
   Tensor dw;
-  dispatch_float(dy.dtype(), "dense", [&](auto zero) {
-    using T = decltype(zero);
-    if (const Tensor& w = call.saved[1]; w.defined()) {
-      const bool adds = call.gathered[0].defined();
-      dx = call.gradient_of(0, {dy.rows(), w.cols()}, dy.dtype());
+  if (w.defined()) {
+    const bool adds = call.gathered[0].defined();
+    dx = call.gradient_of(0, {dy.rows(), w.cols()}, dy.dtype());
+    dispatch_float(dy.dtype(), "dense", [&](auto zero) {
+      using T = decltype(zero);
       kernels::gemm_nn(dy.rows(), w.cols(), dy.cols(), dy.data<T>(), w.data<T>(), dx.data<T>(),
                        adds, T{1}, arithmetic);
+    });
+  }
+  if (call.wanted[1]) {
+    const bool adds = call.gathered[1].defined();
+    const int64_t cols = packed != nullptr ? packed->cols() : x.cols();
+    dw = call.gradient_of(1, {dy.cols(), cols}, dy.dtype());
+    if (packed != nullptr) {
+      kernels::multiply_tn(dy.cols(), dy.data<float>(), *packed, 1, dw.data<float>(), adds);
+      return {dx, dw};
     }
-    if (const Tensor& x = call.saved[0]; x.defined()) {
-      const bool adds = call.gathered[1].defined();
-      dw = call.gradient_of(1, {dy.cols(), x.cols()}, dy.dtype());
-      kernels::gemm_tn(dy.cols(), x.cols(), dy.rows(), dy.data<T>(), x.data<T>(), dw.data<T>(),
-                       adds, T{1}, arithmetic);
-    }
-  });
+    dispatch_float(dy.dtype(), "dense", [&](auto zero) {
+      using T = decltype(zero);
+      kernels::gemm_tn(dy.cols(), cols, dy.rows(), dy.data<T>(), x.data<T>(), dw.data<T>(), adds,
+                       T{1}, arithmetic);
+    });
+  }
   return {dx, dw};
 }
 
 std::vector<Sample> samples(Rng& rng) {
   return {{"both",
            {random_normal(rng, {6, 5}), random_normal(rng, {7, 5})},
-           Arithmetic::kF32,
+           Attributes{Arithmetic::kF32, nullptr},
            {true, true}},
           {"weight only",
            {random_normal(rng, {2, 5}), random_normal(rng, {3, 5})},
-           Arithmetic::kF32,
+           Attributes{Arithmetic::kF32, nullptr},
            {false, true}}};
 }
 
@@ -65,9 +90,10 @@ std::vector<Sample> samples(Rng& rng) {
 extern const OpDef dense_entry;
 const OpDef dense_entry{"product with a trainable matrix", forward, backward, nullptr, samples};
 
-Tensor dense(const Tensor& x, const Tensor& weight, Arithmetic arithmetic) {
+Tensor dense(const Tensor& x, const Tensor& weight, Arithmetic arithmetic,
+             std::shared_ptr<const PackedRows> packed) {
   const Tensor inputs[] = {x, weight};
-  return record(dense_entry, inputs, arithmetic);
+  return record(dense_entry, inputs, Attributes{arithmetic, std::move(packed)});
 }
 
 }  // namespace moxie::ops

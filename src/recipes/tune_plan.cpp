@@ -20,6 +20,7 @@ bool fuses_mlp(const nn::DecoderConfig& c, bool is_packed) {
 // How a decoder's products are made of `n` rows, and so what is kept for the backward.
 struct Form {
   bool halves = false;     // attention and norms keep numbers of bf16 (ops/kept.h)
+  bool packs_x = false;    // matrices that train keep their inputs in tiles (ops/dense.h)
   bool is_packed = false;  // projections keep tiles (kernels/packed_rows.h), and of what
   kernels::Tiles tiles = kernels::Tiles::kBF16;
 };
@@ -27,7 +28,9 @@ struct Form {
 Form form_of(nn::Decoder& decoder, int64_t n) {
   Form form;
   for (const nn::Matrix* matrix : decoder.matrices()) {
-    form.halves = form.halves || matrix->arithmetic() == kernels::Arithmetic::kBF16;
+    const bool is_bf16 = matrix->arithmetic() == kernels::Arithmetic::kBF16;
+    form.halves = form.halves || is_bf16;
+    form.packs_x = form.packs_x || (is_bf16 && !matrix->is_frozen());
     if (!matrix->is_frozen() || !matrix->frozen().runs_packed(n)) continue;
     form.is_packed = true;
     form.tiles = matrix->frozen().tiles(n);
@@ -54,10 +57,11 @@ uint64_t kept_a_token(const nn::DecoderConfig& c, const Form& form) {
   if (c.fuses_qkv) plain += q + 2 * kv;
   if (c.fuses_gate_up) plain += 2 * c.ffn;
   const int64_t inputs = 2 * c.hidden + (fuses_mlp(c, form.is_packed) ? 0 : c.ffn);
-  if (!form.is_packed) plain += inputs;
+  const bool packs_inputs = form.is_packed || form.packs_x;
+  if (!packs_inputs) plain += inputs;
   uint64_t bytes = static_cast<uint64_t>(rounded) * (form.halves ? kHalf : kFloat) +
                    static_cast<uint64_t>(plain) * kFloat;
-  if (form.is_packed) bytes += packed_bytes(inputs + q + 4 * kernels::kTileDepth, form.tiles);
+  if (packs_inputs) bytes += packed_bytes(inputs + q + 4 * kernels::kTileDepth, form.tiles);
   return bytes;
 }
 

@@ -34,15 +34,50 @@ TEST(Matrix, TakesGradientsIn8BitsInsideANetworkAndIn16AtItsHead) {
     return gradient(
         [&](const Tensor& leaf) { return ops::dense(leaf, matrix.param()->value, arithmetic); });
   };
-  const Tensor inner = gradient([&](const Tensor& leaf) { return matrix.apply(leaf); });
+  const auto apply = [&](const Tensor& leaf) {
+    std::shared_ptr<kernels::PackedRows> packed;
+    return matrix.apply(leaf, packed);
+  };
+  const Tensor inner = gradient(apply);
   const Tensor outer = gradient([&](const Tensor& leaf) { return matrix.logits(leaf); });
   const bool rounds = kernels::int16_is_faster();
   EXPECT_TRUE(same(inner, in(rounds ? Arithmetic::kInt8 : Arithmetic::kF32)));
   EXPECT_TRUE(same(outer, in(rounds ? Arithmetic::kInt16 : Arithmetic::kF32)));
   EXPECT_EQ(rounds, !same(inner, outer));
   matrix.set_compute(quant::Compute::kInt16);
-  EXPECT_TRUE(same(gradient([&](const Tensor& leaf) { return matrix.apply(leaf); }),
-                   in(Arithmetic::kInt16)));
+  EXPECT_TRUE(same(gradient(apply), in(Arithmetic::kInt16)));
+}
+
+// In bf16 x is packed once for all matrices that it meets, and kept so: to the bit what products
+// that pack for themselves give.
+TEST(Matrix, SharesTilesOfItsInput) {
+  Rng rng(4);
+  const auto normal = [&](Shape shape) { return ops::random_normal(rng, shape).to(DType::kF32); };
+  for (const int64_t n : {kernels::kFewRows, int64_t{20}, int64_t{300}}) {
+    Matrix matrices[] = {Matrix("a", quant::Weight::from_tensor(normal({48, 70}))),
+                         Matrix("b", quant::Weight::from_tensor(normal({96, 70})))};
+    const Tensor x = normal({n, 70});
+    std::shared_ptr<kernels::PackedRows> packed;
+    for (Matrix& matrix : matrices) {
+      matrix.set_compute(quant::Compute::kBF16);
+      matrix.make_trainable();
+      const Tensor dy = normal({n, matrix.rows()});
+      const auto results = [&](bool shares) {
+        ops::Tape tape;
+        const Tensor leaf = tape.leaf(x);
+        const Tensor w = tape.leaf(matrix.param()->value);
+        matrix.param()->gradient = Tensor();
+        const Tensor y =
+            shares ? matrix.apply(leaf, packed) : ops::dense(leaf, w, matrix.arithmetic());
+        tape.backward(y, dy);
+        return std::vector<Tensor>{y, tape.grad(leaf),
+                                   shares ? matrix.param()->gradient : tape.grad(w)};
+      };
+      const auto got = results(true), want = results(false);
+      for (size_t i = 0; i < want.size(); ++i) EXPECT_TRUE(same(got[i], want[i])) << n << ' ' << i;
+    }
+    EXPECT_EQ(packed != nullptr, n > kernels::kFewRows);
+  }
 }
 
 }  // namespace
