@@ -25,7 +25,8 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
     fail(ErrorCode::kInvalidArgument, "dense", "{} {} times the transpose of {} {} does not fit",
          name_of(x.dtype()), x.shape().to_string(), name_of(w.dtype()), w.shape().to_string());
   }
-  const auto& [arithmetic, packed] = attributes_of<Attributes>(call);
+  const Arithmetic arithmetic = attributes_of<Attributes>(call).arithmetic;
+  const auto& packed = attributes_of<Attributes>(call).packed;
   const bool keeps_x = call.wanted[1] && packed == nullptr;
   call.saved = {keeps_x ? x : Tensor(), call.wanted[0] ? w : Tensor()};
   Tensor y = Tensor::empty({x.rows(), w.rows()}, x.dtype());
@@ -44,7 +45,8 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
 }
 
 std::vector<Tensor> backward(Call& call, const Tensor& dy) {
-  const auto& [arithmetic, packed] = attributes_of<Attributes>(call);
+  const Arithmetic arithmetic = attributes_of<Attributes>(call).arithmetic;
+  const auto& packed = attributes_of<Attributes>(call).packed;
   const Tensor &x = call.saved[0], &w = call.saved[1];
   Tensor dx;
   Tensor dw;

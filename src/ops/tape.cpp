@@ -150,7 +150,13 @@ void Tape::lend_gradients(Node& node) {
     if (node.inputs[i] == 0) continue;
     const auto index = static_cast<size_t>(node.inputs[i] - 1);
     if (const Sink& sink = sinks_[index]; sink.gradient.defined()) {
-      (sink.is_filled() ? node.call.gathered : node.call.blank)[i] = sink.gradient;
+      // What two inputs share is written once: the other's is added to it.
+      const auto is_it = [&](const Tensor& lent) { return lent.raw() == sink.gradient.raw(); };
+      if (sink.is_filled()) {
+        node.call.gathered[i] = sink.gradient;
+      } else if (std::none_of(node.call.blank.begin(), node.call.blank.end(), is_it)) {
+        node.call.blank[i] = sink.gradient;
+      }
       continue;
     }
     Tensor& held = gradients_[index];

@@ -23,8 +23,8 @@ class Objective {
   // How much one sample weighs in the mean over a batch; a sample of weight 0 is skipped.
   virtual int64_t loss_tokens(const data::Sample& sample) const { return sample.learnt_count(); }
   // Runs the samples as one ragged batch. With `with_gradient`, adds the gradient of `weight` times
-  // the summed loss to the params' gradients and applies dropout drawn from `dropout_seed`; without
-  // it, it evaluates: no dropout, no gradient.
+  // the summed loss to the params' gradients (which may be blank: nn/param.h) and applies dropout
+  // drawn from `dropout_seed`; without it, it evaluates: no dropout, no gradient.
   virtual LossSum forward_backward(const std::vector<const data::Sample*>& micro_batch,
                                    double weight, uint64_t dropout_seed, bool with_gradient) = 0;
 };

@@ -56,6 +56,7 @@ Trainer::Trainer(TrainOptions options, TrainSetup setup)
   // before.
   for (nn::Param* param : setup_.optimizer->params()) {
     param->gradient = Tensor::zeros(param->value.shape(), DType::kF32);
+    param->is_blank = false;
   }
   facts_ = all_facts();
 }
