@@ -52,14 +52,15 @@ void gate_backward(Activation kind, const float* dy, const BFloat16* g, const BF
                    BFloat16* dg, BFloat16* du, BFloat16* y) {
   float values[2][kBlockNumbers];
   float gradients[2][kBlockNumbers];
-  float out[kBlockNumbers];
   widen(g, values[0]);
   widen(u, values[1]);
   row_kernels<float>().gate_backward(kind, values[0], values[1], dy, gradients[0], gradients[1],
                                      kBlockNumbers);
-  row_kernels<float>().gate(kind, values[0], values[1], out, kBlockNumbers);
   kRound(gradients[0], dg);
   kRound(gradients[1], du);
+  if (y == nullptr) return;
+  float out[kBlockNumbers];
+  row_kernels<float>().gate(kind, values[0], values[1], out, kBlockNumbers);
   round(out, y);
 }
 

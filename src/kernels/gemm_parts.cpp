@@ -30,6 +30,12 @@ Grid choose_grid(const Problem& t, int64_t row_units, int64_t row_unit, int64_t 
   return best;
 }
 
+void ask_ahead(const RowDecoder& rows, int64_t row, int64_t stop, int64_t begin, int64_t end) {
+  constexpr int64_t kAhead = 16;
+  if (rows.fetch != nullptr && row + kAhead < stop)
+    rows.fetch(rows.context, row + kAhead, begin, end);
+}
+
 }  // namespace
 
 int64_t panel_depth(const Problem& t, int64_t most) {
@@ -40,16 +46,6 @@ int64_t panel_depth(const Problem& t, int64_t most) {
   const int64_t parts = ceil_div(t.k, most);
   return std::max(granule, round_up(ceil_div(t.k, parts), granule));
 }
-
-namespace {
-
-void ask_ahead(const RowDecoder& rows, int64_t row, int64_t stop, int64_t begin, int64_t end) {
-  constexpr int64_t kAhead = 16;
-  if (rows.fetch != nullptr && row + kAhead < stop)
-    rows.fetch(rows.context, row + kAhead, begin, end);
-}
-
-}  // namespace
 
 void decode_row(const RowDecoder& rows, int64_t row, int64_t stop, int64_t begin, int64_t end,
                 float* out) {

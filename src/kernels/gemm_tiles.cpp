@@ -184,16 +184,15 @@ void PackedRows::pack(const float* src, int64_t row, int64_t step) {
     return std::min(kBandLines, rows_ - index * kBandLines);
   };
   parallel_for(bands(), grain, [&](int64_t begin, int64_t end) {
-    for (int64_t index = begin; step == 1 && index < end; ++index) {
-      kernel.along(src + index * kBandLines * row, row, lines_of(index), cols_, Side::kA,
-                   band(index));
-    }
-    // Numbers that stand side by side in memory are read together, whatever bands they belong to.
-    for (int64_t p = 0; step != 1 && p < cols_; p += kTileDepth) {
+    // Numbers that stand side by side in memory are read together: where these are of different
+    // lines, 32 k's of all bands before the next.
+    const int64_t depth = step == 1 ? cols_ : kTileDepth;
+    const auto pack = step == 1 ? kernel.along : kernel.across;
+    const int64_t ld = step == 1 ? row : step;
+    for (int64_t p = 0; p < cols_; p += depth) {
       for (int64_t index = begin; index < end; ++index) {
-        kernel.across(src + p * step + index * kBandLines, step, lines_of(index),
-                      std::min(kTileDepth, cols_ - p), Side::kA,
-                      band(index) + p / kTileDepth * pair_size(kind_));
+        pack(src + p * step + index * kBandLines * row, ld, lines_of(index),
+             std::min(depth, cols_ - p), Side::kA, band(index) + p / kTileDepth * pair_size(kind_));
       }
     }
     // What turns a band reads all of it.
@@ -235,9 +234,8 @@ void multiply_nn(const PackedRows& a, int64_t n, const RowDecoder& w, const floa
   multiply_packed(a, {.decoder = &w, .ld = n}, thin, n, c, 1, accumulate);
 }
 
-void multiply_nn(const PackedRows& a, int64_t n, const float* b, float alpha, float* c,
-                 bool accumulate) {
-  multiply_packed(a, {.dense = b, .ld = n}, nullptr, n, c, alpha, accumulate);
+void multiply_nn(const PackedRows& a, int64_t n, const float* b, float alpha, float* c) {
+  multiply_packed(a, {.dense = b, .ld = n}, nullptr, n, c, alpha, false);
 }
 
 void multiply_tn(int64_t r, const float* a, const PackedRows& b, float alpha, float* c,

@@ -48,11 +48,10 @@ class PackedRows {
 void multiply_nt(const PackedRows& a, int64_t n, const RowDecoder& w, const float* thin, float* c,
                  bool accumulate = false);
 void multiply_nt(const PackedRows& a, int64_t n, const float* b, float* c);  // b [n, cols]
-// c[m, n] (+)= a w + spare thin, w or b [cols, n], thin [spare, n]
+// c[m, n] (+)= a w + spare thin, w [cols, n], thin [spare, n]
 void multiply_nn(const PackedRows& a, int64_t n, const RowDecoder& w, const float* thin, float* c,
                  bool accumulate);
-void multiply_nn(const PackedRows& a, int64_t n, const float* b, float alpha, float* c,
-                 bool accumulate = false);
+void multiply_nn(const PackedRows& a, int64_t n, const float* b, float alpha, float* c);
 // c[r, n] (+)= alpha a[m, r]^T b, b [m, n]; in bf16, whatever b holds
 void multiply_tn(int64_t r, const float* a, const PackedRows& b, float alpha, float* c,
                  bool accumulate = false);

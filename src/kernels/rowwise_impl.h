@@ -14,6 +14,7 @@ namespace {
 
 using Vec [[gnu::vector_size(kVector)]] = float;
 using Ints [[gnu::vector_size(kVector)]] = int32_t;
+using Doubles [[gnu::vector_size(kVector)]] = double;
 using Four [[gnu::vector_size(16)]] = float;
 using Loose [[gnu::vector_size(kVector), gnu::aligned(4), gnu::may_alias]] = float;
 
@@ -46,13 +47,8 @@ MOXIE_INLINE Vec load(const Float16* src) {
 MOXIE_INLINE Vec root(Vec x) {
   return _mm512_maskz_sqrt_ps(0xFFFF, x);
 }
-// Adds the squares of 16 numbers to 16 sums.
-using Doubles = __m512d[2];
-MOXIE_INLINE void add_squares(const float* x, Doubles& sums) {
-  for (int i = 0; i < 2; ++i) {
-    const __m512d wide = _mm512_maskz_cvtps_pd(0xFF, _mm256_loadu_ps(x + 8 * i));
-    sums[i] = wide * wide + sums[i];
-  }
+MOXIE_INLINE Doubles load_doubles(const float* src) {
+  return _mm512_maskz_cvtps_pd(0xFF, _mm256_loadu_ps(src));
 }
 MOXIE_INLINE __m256i to_halves(Vec value) {
   return _mm512_maskz_cvtps_ph(0xFFFF, value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -70,12 +66,8 @@ MOXIE_INLINE Vec load(const Float16* src) {
 MOXIE_INLINE Vec root(Vec x) {
   return _mm256_sqrt_ps(x);
 }
-using Doubles = __m256d[4];
-MOXIE_INLINE void add_squares(const float* x, Doubles& sums) {
-  for (int i = 0; i < 4; ++i) {
-    const __m256d wide = _mm256_cvtps_pd(_mm_loadu_ps(x + 4 * i));
-    sums[i] = wide * wide + sums[i];
-  }
+MOXIE_INLINE Doubles load_doubles(const float* src) {
+  return _mm256_cvtps_pd(_mm_loadu_ps(src));
 }
 MOXIE_INLINE __m128i to_halves(Vec value) {
   return _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -234,17 +226,25 @@ float dot_row(const float* x, const R* y, int64_t n) {
 }
 
 double square_sum(const float* x, int64_t n) {
-  Doubles sums = {};
+  constexpr int64_t kWide = kVector / 8;
+  constexpr int64_t kParts = 16 / kWide;
+  Doubles sums[kParts] = {};
+  const auto add = [&](const float* from) {
+    for (int64_t part = 0; part < kParts; ++part) {
+      const Doubles wide = load_doubles(from + part * kWide);
+      sums[part] = wide * wide + sums[part];
+    }
+  };
   int64_t i = 0;
-  for (; i + 16 <= n; i += 16) add_squares(x + i, sums);
+  for (; i + 16 <= n; i += 16) add(x + i);
   if (i < n) {
     float rest[16] = {};
     __builtin_memcpy(rest, x + i, static_cast<size_t>(n - i) * 4);
-    add_squares(rest, sums);
+    add(rest);
   }
   double total = 0;
-  for (const auto& part : sums) {
-    for (size_t k = 0; k < sizeof(part) / 8; ++k) total += part[k];
+  for (const Doubles& part : sums) {
+    for (int64_t k = 0; k < kWide; ++k) total += part[k];
   }
   return total;
 }

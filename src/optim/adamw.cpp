@@ -32,15 +32,15 @@ class Adamw final : public Optimizer {
     const double correction1 = 1 - std::pow(options_.beta1, step);
     const double correction2 = 1 - std::pow(options_.beta2, step);
     const double decay = context.decays ? options_.weight_decay : 0.0;
-    kernels::AdamwStep<float> numbers;
-    numbers.factor = context.gradient_factor;
-    numbers.mix1 = static_cast<float>(1 - options_.beta1);
-    numbers.beta2 = static_cast<float>(options_.beta2);
-    numbers.mix2 = static_cast<float>(1 - options_.beta2);
-    numbers.keep = static_cast<float>(1 - context.learning_rate * decay);
-    numbers.size = static_cast<float>(-context.learning_rate / correction1);
-    numbers.root2 = static_cast<float>(std::sqrt(correction2));
-    numbers.epsilon = static_cast<float>(options_.epsilon);
+    const kernels::AdamwStep<float> numbers{
+        .factor = context.gradient_factor,
+        .mix1 = static_cast<float>(1 - options_.beta1),
+        .beta2 = static_cast<float>(options_.beta2),
+        .mix2 = static_cast<float>(1 - options_.beta2),
+        .keep = static_cast<float>(1 - context.learning_rate * decay),
+        .size = static_cast<float>(-context.learning_rate / correction1),
+        .root2 = static_cast<float>(std::sqrt(correction2)),
+        .epsilon = static_cast<float>(options_.epsilon)};
     kernels::row_kernels<float>().adamw(numbers, slice.gradient, slice.value, slice.state[0],
                                         slice.state[1], slice.count);
   }

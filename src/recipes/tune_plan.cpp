@@ -53,10 +53,11 @@ uint64_t kept_a_token(const nn::DecoderConfig& c, const Form& form) {
   if (c.placement == nn::NormPlacement::kSandwich) rounded += 2 * c.hidden;
   if (c.qk_norm != nn::QkNorm::kNone) rounded += q + kv;
   int64_t plain = c.heads;
-  plain += fuses_mlp(c, form.is_packed) ? c.ffn + kernels::kTileDepth : 2 * c.ffn;
+  const bool is_fused = fuses_mlp(c, form.is_packed);
+  plain += is_fused ? c.ffn + kernels::kTileDepth : 2 * c.ffn;
   if (c.fuses_qkv) plain += q + 2 * kv;
   if (c.fuses_gate_up) plain += 2 * c.ffn;
-  const int64_t inputs = 2 * c.hidden + (fuses_mlp(c, form.is_packed) ? 0 : c.ffn);
+  const int64_t inputs = 2 * c.hidden + (is_fused ? 0 : c.ffn);
   const bool packs_inputs = form.is_packed || form.packs_x;
   if (!packs_inputs) plain += inputs;
   uint64_t bytes = static_cast<uint64_t>(rounded) * (form.halves ? kHalf : kFloat) +
