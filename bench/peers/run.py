@@ -128,11 +128,23 @@ def run_pair(job, rounds):
             "ratio": statistics.median(ratios), "our_facts": ours.facts, "their_facts": theirs.facts}
 
 
+def generation():
+    """Of an AMD CPU, which a virtual machine names no better than "AMD EPYC": from its family and model
+    (AMD, "Revision Guide for AMD Family 19h" and "... 1Ah": Milan and Genoa, Turin)."""
+    facts = dict(re.findall(r"^(vendor_id|cpu family|model)\s*: (\S+)$",
+                            pathlib.Path("/proc/cpuinfo").read_text(), re.M))
+    if facts.get("vendor_id") != "AuthenticAMD":
+        return ""
+    family, model = int(facts["cpu family"]), int(facts["model"])
+    return {25: " (Zen 3)" if model < 16 else " (Zen 4)", 26: " (Zen 5)"}.get(family, f" (family {family})")
+
+
 def machine():
     doctor = json.loads(subprocess.run([MOXIE, "doctor", "--json"], check=True, capture_output=True,
                                        text=True).stdout)
     limits = json.loads(subprocess.run([MOXIE, "bench", "limits", "--json"], check=True, capture_output=True,
                                        text=True).stdout)
+    doctor["cpu"] += generation()
     return doctor, limits
 
 
