@@ -193,32 +193,40 @@ void along_block(const Read& read, Span span, Side side, bool is_second, BFloat1
   _mm512_store_ps(inverses, steps.inverses);
   for (int64_t p = span.begin; p < span.end; p += kTileDepth) {
     BFloat16* tile = tile_at(band, p, is_second);
-    alignas(64) int8_t lines[16][32];
-    __m512i sums[16];
+    __m512i words[16], sums[16];  // the codes of a line in 32 bytes
     for (int i = 0; i < 16; ++i) {
       read(i, p, low, high);
       const __m512 inverse = _mm512_set1_ps(inverses[i]);
       __m512i first = _mm512_cvtps_epi32(_mm512_mul_ps(low, inverse));
       __m512i second = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
       if (!are_all_used && (steps.used >> i & 1) == 0) first = second = _mm512_setzero_si512();
-      _mm_store_si128(reinterpret_cast<__m128i*>(lines[i]), _mm512_cvtepi32_epi8(first));
-      _mm_store_si128(reinterpret_cast<__m128i*>(lines[i] + 16), _mm512_cvtepi32_epi8(second));
+      const __m256i codes =
+          _mm256_set_m128i(_mm512_cvtepi32_epi8(second), _mm512_cvtepi32_epi8(first));
+      words[i] = _mm512_zextsi256_si512(codes);
       sums[i] = _mm512_add_epi32(first, second);
     }
     if (side == Side::kA) {
       auto& a = *reinterpret_cast<Int8TileA*>(tile);
-      for (int i = 0; i < 16; i += 2) _mm512_storeu_si512(a.codes[i], _mm512_load_si512(lines[i]));
+      for (int i = 0; i < 16; ++i) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(a.codes[i]),
+                            _mm512_castsi512_si256(words[i]));
+      }
       store_factors(steps.scales, joined(sums, kSum), a);
       continue;
-    }
-    __m512i words[16];
-    for (int i = 0; i < 16; ++i) {
-      words[i] =
-          _mm512_zextsi256_si512(_mm256_load_si256(reinterpret_cast<const __m256i*>(lines[i])));
     }
     __m512i fours[16];
     transpose_words(words, fours);
     store_b(fours, steps.scales, p + kTileDepth >= span.end, *reinterpret_cast<Int8TileB*>(tile));
+  }
+}
+
+// Asks for what the next sixteen lines hold: of sixteen short streams the CPU's prefetchers see
+// little.
+template <class T>
+void fetch_next_lines(const T* next, int64_t ld, Span span) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t i = 0; i < kLines; ++i, next += ld) {
+    for (int64_t p = span.begin; p < span.end; p += kLine) __builtin_prefetch(next + p);
   }
 }
 
@@ -239,6 +247,7 @@ void along_int8(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, B
     };
     for_blocks(k, side, [&](Span span) {
       const bool is_whole = lines - first >= kLines && (span.end - span.begin) % kTileDepth == 0;
+      fetch_next_lines(src + kLines * ld, ld, span);
       is_whole ? along_block(read_whole, span, side, first > 0, band)
                : along_block(read_some, span, side, first > 0, band);
     });

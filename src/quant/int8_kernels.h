@@ -19,6 +19,7 @@
 #include "quant/codec.h"
 #include "quant/int8.h"
 #include "quant/int8_dots.h"
+#include "quant/int8_panels_avx512.h"
 #include "quant/int8_sixteens.h"
 #include "quant/k_blocks.h"
 
@@ -125,7 +126,11 @@ void dots(const Int8Product& p, int64_t begin, int64_t end) {
 template <class F>
 void panels(const Int8Product& p, int64_t begin, int64_t end) {
 #ifndef MOXIE_SCALAR_ONLY
-  if (has_avx512_vnni()) return avx512_vnni::panels<F>(p, begin, end);
+  if (has_avx512_vnni()) {
+    if constexpr (F::kMultipliers != Multipliers::kHalf) begin = panels_avx512<F>(p, begin, end);
+    if (begin < end) avx512_vnni::panels<F>(p, begin, end);
+    return;
+  }
   if (active_isa() >= Isa::kAvx2 && cpu().avx_vnni) return avx_vnni::panels<F>(p, begin, end);
   if (active_isa() >= Isa::kAvx2) return avx2::panels<F>(p, begin, end);
 #endif

@@ -1,0 +1,158 @@
+#pragma once
+// Int8 products of some rows of x (sequences decoded at once), for AVX-512 with VNNI: sixteen rows
+// of the weight are unpacked once into a panel, four elements of each side by side, so that four
+// codes of x in all lanes meet sixteen outputs at once. Two panels run together, against four rows
+// of x. As int8_panels_impl.h, which takes what is left over and the formats that have multipliers
+// of less than a group.
+#include "quant/int8_sixteens.h"
+
+#ifndef MOXIE_SCALAR_ONLY
+#include "kernels/scratch.h"
+
+namespace moxie::quant::sixteens {
+
+struct PanelGroup {
+  __m512i codes[8];  // elements 4 k .. 4 k + 3
+  __m512i multipliers;
+  __m512 scale, minimum;
+};
+
+// A group of four rows of x; rows that are not there are 0.
+struct alignas(64) FourRows {
+  int8_t codes[4][kInt8Group];
+  int32_t starts[4];  // what the weight's offset takes off
+  float scales[4], sums[4];
+};
+
+// Rows [first, first + count) of x, fours after fours.
+template <class F>
+MOXIE_SIXTEENS void prepare_rows(const Int8Rows& x, int64_t first, int64_t count, FourRows* out) {
+  const int64_t groups = x.groups();
+  if (count % 4 != 0) std::fill_n(out + count / 4 * groups, groups, FourRows{});
+  for (int64_t i = 0; i < count; ++i) {
+    FourRows* to = out + i / 4 * groups;
+    for (int64_t at = (first + i) * groups, end = at + groups; at < end; ++at, ++to) {
+      std::memcpy(to->codes[i % 4], x.codes + at * kInt8Group, kInt8Group);
+      const int32_t halves = x.halves[at];
+      to->starts[i % 4] = -F::kOffset * (static_cast<int16_t>(halves) + (halves >> 16));
+      to->scales[i % 4] = x.scales[at];
+      to->sums[i % 4] = x.sums[at];
+    }
+  }
+}
+
+// Sixteen rows of the weight, of whose panel each group is `step` after the one before.
+template <class F>
+MOXIE_SIXTEENS void fill_panel(Rows at, int64_t groups, int step, PanelGroup* panel) {
+  constexpr int kGroups = F::kBlock / static_cast<int>(kInt8Group);
+  for (int64_t b = 0; b < groups; b += kGroups) {
+    const Block<F> block(at);
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroups; ++g, panel += step) {
+      __m512i codes[8];
+      load_codes<F>(at, g, block, codes);
+      fours_of<F>(codes, panel->codes);
+      panel->scale = block.scale;
+      if constexpr (F::kMultipliers == Multipliers::kGroup)
+        panel->multipliers = block.of_group(block.multipliers, g);
+      if constexpr (F::kMinima != Minima::kNone) panel->minimum = block.minimum_of(g);
+    }
+    at.advance(F::kBytes);
+  }
+}
+
+// kS panels, whose groups alternate, with four rows of x, of which y has `rows`.
+template <class F, int kS>
+MOXIE_SIXTEENS void run_tile(const PanelGroup* panels, const FourRows* x, int64_t groups, float* y,
+                             int64_t ld, int64_t rows, bool accumulate) {
+  __m512 acc[4][kS];
+#pragma GCC unroll 4
+  for (auto& row : acc) {
+    for (auto& sum : row) sum = _mm512_setzero_ps();
+  }
+  for (const FourRows* x_end = x + groups; x < x_end; ++x, panels += kS) {
+    __m512i sums[4][kS];
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; ++k) {
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        int32_t four;
+        std::memcpy(&four, x->codes[i] + 4 * k, sizeof(four));
+#pragma GCC unroll 2
+        for (int s = 0; s < kS; ++s) {
+          const __m512i before = k == 0 ? _mm512_set1_epi32(x->starts[i]) : sums[i][s];
+          sums[i][s] = _mm512_dpbusd_epi32(before, panels[s].codes[k], _mm512_set1_epi32(four));
+        }
+      }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+#pragma GCC unroll 2
+      for (int s = 0; s < kS; ++s) {
+        if constexpr (F::kMultipliers == Multipliers::kGroup)
+          sums[i][s] = _mm512_mullo_epi32(sums[i][s], panels[s].multipliers);
+        const __m512 scale = _mm512_mul_ps(panels[s].scale, _mm512_set1_ps(x->scales[i]));
+        acc[i][s] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(sums[i][s]), acc[i][s]);
+        if constexpr (F::kMinima != Minima::kNone)
+          acc[i][s] = _mm512_fmadd_ps(panels[s].minimum, _mm512_set1_ps(x->sums[i]), acc[i][s]);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i, y += ld) {
+    if (i >= rows) return;
+    for (int s = 0; s < kS; ++s) {
+      const __m512 before = accumulate ? _mm512_loadu_ps(y + 16 * s) : _mm512_setzero_ps();
+      _mm512_storeu_ps(y + 16 * s, _mm512_add_ps(before, acc[i][s]));
+    }
+  }
+}
+
+// Rows [row, row + 16 kS) of the weight with rows [first, first + count) of x.
+template <class F, int kS>
+MOXIE_SIXTEENS void run_strip(const Int8Product& p, const FourRows* x, int64_t first, int64_t count,
+                              PanelGroup* panels, int64_t row) {
+  const int64_t groups = p.x.groups();
+  const std::byte* at = p.weight + row * p.stride;
+  for (int s = 0; s < kS; ++s, at += kRows * p.stride)
+    fill_panel<F>({at, at + 8 * p.stride, p.stride}, groups, kS, panels + s);
+  // The next rows of the weight come from memory while these are multiplied.
+  const int64_t share = kRows * kS * p.stride / ((count + 3) / 4);
+  float* y = p.y + first * p.ld + row;
+  for (int64_t i = 0; i < count; i += 4, x += groups, y += 4 * p.ld, at += share) {
+    fetch_lines(at, share);
+    run_tile<F, kS>(panels, x, groups, y, p.ld, count - i, p.accumulate);
+  }
+}
+
+}  // namespace moxie::quant::sixteens
+
+namespace moxie::quant {
+
+// Rows [begin, end) of the weight, sixteen at a time; returns where fewer are left.
+template <class F>
+[[gnu::target(MOXIE_SIXTEENS_TARGET)]] int64_t panels_avx512(const Int8Product& p, int64_t begin,
+                                                             int64_t end) {
+  constexpr int64_t kRowsPrepared = 256;  // of x, for which panels are filled once
+  const int64_t groups = p.x.groups();
+  const int64_t most = std::min(p.x.count, kRowsPrepared);
+  const int64_t fours = (most + 3) / 4 * groups;
+  const size_t bytes = static_cast<size_t>(fours) * sizeof(sixteens::FourRows) +
+                       static_cast<size_t>(2 * groups) * sizeof(sixteens::PanelGroup);
+  auto* x = reinterpret_cast<sixteens::FourRows*>(
+      kernels::scratch(kernels::Scratch::kInt8Panels, bytes / sizeof(float)));
+  auto* panels = reinterpret_cast<sixteens::PanelGroup*>(x + fours);
+  const int64_t whole = begin + (end - begin) / sixteens::kRows * sixteens::kRows;
+  for (int64_t first = 0; first < p.x.count; first += most) {
+    const int64_t count = std::min(p.x.count - first, most);
+    sixteens::prepare_rows<F>(p.x, first, count, x);
+    int64_t row = begin;
+    for (; row + 2 * sixteens::kRows <= whole; row += 2 * sixteens::kRows)
+      sixteens::run_strip<F, 2>(p, x, first, count, panels, row);
+    if (row < whole) sixteens::run_strip<F, 1>(p, x, first, count, panels, row);
+  }
+  return whole;
+}
+
+}  // namespace moxie::quant
+#endif
