@@ -1,4 +1,6 @@
 #ifndef MOXIE_SCALAR_ONLY
+#include <type_traits>
+
 #include "kernels/micro_tiles_avx512.h"
 
 namespace moxie::kernels {
@@ -87,9 +89,9 @@ __m512i magnitudes(__m512 x) {
   return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7FFFFFFF));
 }
 
-// Lane i: all lanes of v[i], joined.
-template <class Join>
-__m512i joined(const __m512i (&v)[16], Join join) {
+// Lane i: the largest lane of v[i].
+__m512i largest_of(const __m512i (&v)[16]) {
+  const auto join = [](__m512i a, __m512i b) { return _mm512_max_epi32(a, b); };
   __m512i fours[4];  // lane 4 l + r: lane l of 128 bits of row 4 f + r
   for (int f = 0; f < 4; ++f) {
     const __m512i* r = v + 4 * f;
@@ -106,6 +108,13 @@ __m512i joined(const __m512i (&v)[16], Join join) {
               _mm512_shuffle_i32x4(eights[0], eights[1], 0xDD));
 }
 
+__m512 load16(const float* src) {
+  return _mm512_loadu_ps(src);
+}
+__m512 load16(const BFloat16* src) {
+  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(src));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
 __m512 load16(const float* src, __mmask16 mask) {
   return _mm512_maskz_loadu_ps(mask, src);
 }
@@ -113,10 +122,6 @@ __m512 load16(const BFloat16* src, __mmask16 mask) {
   const __m256i halves = _mm256_maskz_loadu_epi16(mask, src);
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
-
-constexpr auto kLargest = [](__m512i a, __m512i b) { return _mm512_max_epi32(a, b); };
-
-constexpr auto kSum = [](__m512i a, __m512i b) { return _mm512_add_epi32(a, b); };
 
 void store_factors(__m512 scales, __m512i sums, Int8TileA& tile) {
   _mm512_storeu_ps(tile.scales, scales);
@@ -161,6 +166,61 @@ void store_a(const __m512i* fours, __m512 scales, Int8TileA& tile) {
   store_factors(scales, sums, tile);
 }
 
+// Codes of two lines as packing leaves them: in quarter l of a register elements 4 l .. 4 l + 3 of
+// both lines' numbers and 16 + 4 l .. 16 + 4 l + 3 of these, the first line's words before the
+// second's.
+__m512i pack_two(__m512i low, __m512i high, __m512i next_low, __m512i next_high) {
+  return _mm512_packs_epi16(_mm512_packs_epi32(low, high), _mm512_packs_epi32(next_low, next_high));
+}
+
+// Words 0 and 2, or 1 and 3, of each quarter of a and then of b.
+template <int kWords>
+__m512i words_of(__m512i a, __m512i b) {
+  return _mm512_castps_si512(
+      _mm512_shuffle_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), kWords));
+}
+constexpr int kEven = 0x88, kOdd = 0xDD;
+
+// Lane i: the sum of line i's codes, of eight such pairs of lines.
+__m512i sums_of(const __m512i (&pairs)[8]) {
+  __m512i fours[4];  // in each quarter part of the sums of four lines
+  for (int m = 0; m < 4; ++m) {
+    const auto sum = [&](int i) {
+      return _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), pairs[2 * m + i]);
+    };
+    const __m512i a = sum(0), b = sum(1);
+    fours[m] = _mm512_add_epi32(words_of<kEven>(a, b), words_of<kOdd>(a, b));
+  }
+  const auto add_quarters = [](__m512i a, __m512i b) {
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, kEven), _mm512_shuffle_i32x4(a, b, kOdd));
+  };
+  return add_quarters(add_quarters(fours[0], fours[1]), add_quarters(fours[2], fours[3]));
+}
+
+void store_lines(const __m512i (&pairs)[8], Int8TileA& tile) {
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  for (int j = 0; j < 8; ++j)
+    _mm512_storeu_si512(tile.codes[2 * j], _mm512_permutexvar_epi32(order, pairs[j]));
+}
+
+// fours[q]: codes 4 q .. 4 q + 3 of all lines.
+void turn_lines(const __m512i (&pairs)[8], __m512i (&fours)[8]) {
+  const auto turn_half = [&](auto words, __m512i* out) {
+    __m512i v[4];  // in quarter q of v[m] word q of lines 4 m .. 4 m + 3
+    for (int m = 0; m < 4; ++m) v[m] = words_of<words()>(pairs[2 * m], pairs[2 * m + 1]);
+    const __m512i a = _mm512_shuffle_i32x4(v[0], v[1], 0x44);
+    const __m512i b = _mm512_shuffle_i32x4(v[2], v[3], 0x44);
+    const __m512i c = _mm512_shuffle_i32x4(v[0], v[1], 0xEE);
+    const __m512i d = _mm512_shuffle_i32x4(v[2], v[3], 0xEE);
+    out[0] = _mm512_shuffle_i32x4(a, b, kEven);
+    out[1] = _mm512_shuffle_i32x4(a, b, kOdd);
+    out[2] = _mm512_shuffle_i32x4(c, d, kEven);
+    out[3] = _mm512_shuffle_i32x4(c, d, kOdd);
+  };
+  turn_half(std::integral_constant<int, kEven>{}, fours);
+  turn_half(std::integral_constant<int, kOdd>{}, fours + 4);
+}
+
 struct Span {  // a block's numbers along k
   int64_t begin, end;
 };
@@ -180,42 +240,43 @@ template <class Read>
 void along_block(const Read& read, Span span, Side side, bool is_second, BFloat16* band) {
   __m512 low, high;
   __m512i most[16];
-  for (int i = 0; i < 16; ++i) {
-    most[i] = _mm512_setzero_si512();
-    for (int64_t p = span.begin; p < span.end; p += kTileDepth) {
+  for (auto& v : most) v = _mm512_setzero_si512();
+  for (int64_t p = span.begin; p < span.end; p += kTileDepth) {
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) {
       read(i, p, low, high);
       most[i] = _mm512_max_epi32(most[i], _mm512_max_epi32(magnitudes(low), magnitudes(high)));
     }
   }
-  const Steps steps = steps_of(joined(most, kLargest));
+  const Steps steps = steps_of(largest_of(most));
   const bool are_all_used = steps.used == 0xFFFF;
   alignas(64) float inverses[16];
   _mm512_store_ps(inverses, steps.inverses);
   for (int64_t p = span.begin; p < span.end; p += kTileDepth) {
     BFloat16* tile = tile_at(band, p, is_second);
-    __m512i words[16], sums[16];  // the codes of a line in 32 bytes
-    for (int i = 0; i < 16; ++i) {
+    const auto round = [&](int i, __m512i& first, __m512i& second) {
       read(i, p, low, high);
       const __m512 inverse = _mm512_set1_ps(inverses[i]);
-      __m512i first = _mm512_cvtps_epi32(_mm512_mul_ps(low, inverse));
-      __m512i second = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
+      first = _mm512_cvtps_epi32(_mm512_mul_ps(low, inverse));
+      second = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
       if (!are_all_used && (steps.used >> i & 1) == 0) first = second = _mm512_setzero_si512();
-      const __m256i codes =
-          _mm256_set_m128i(_mm512_cvtepi32_epi8(second), _mm512_cvtepi32_epi8(first));
-      words[i] = _mm512_zextsi256_si512(codes);
-      sums[i] = _mm512_add_epi32(first, second);
+    };
+    __m512i pairs[8];
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) {
+      __m512i codes[4];
+      round(2 * j, codes[0], codes[1]);
+      round(2 * j + 1, codes[2], codes[3]);
+      pairs[j] = pack_two(codes[0], codes[1], codes[2], codes[3]);
     }
     if (side == Side::kA) {
       auto& a = *reinterpret_cast<Int8TileA*>(tile);
-      for (int i = 0; i < 16; ++i) {
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(a.codes[i]),
-                            _mm512_castsi512_si256(words[i]));
-      }
-      store_factors(steps.scales, joined(sums, kSum), a);
+      store_lines(pairs, a);
+      store_factors(steps.scales, sums_of(pairs), a);
       continue;
     }
-    __m512i fours[16];
-    transpose_words(words, fours);
+    __m512i fours[8];
+    turn_lines(pairs, fours);
     store_b(fours, steps.scales, p + kTileDepth >= span.end, *reinterpret_cast<Int8TileB*>(tile));
   }
 }
@@ -234,8 +295,8 @@ template <class T>
 void along_int8(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, BFloat16* band) {
   for (int64_t first = 0; first < lines; first += kLines, src += kLines * ld) {
     const auto read_whole = [&](int i, int64_t p, __m512& low, __m512& high) {
-      low = load16(src + i * ld + p, 0xFFFF);
-      high = load16(src + i * ld + p + 16, 0xFFFF);
+      low = load16(src + i * ld + p);
+      high = load16(src + i * ld + p + 16);
     };
     const auto read_some = [&](int i, int64_t p, __m512& low, __m512& high) {
       const bool is_there = first + i < lines;
