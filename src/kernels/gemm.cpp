@@ -135,7 +135,9 @@ void run(const Problem& t, Arithmetic arithmetic) {
   const bool is_nn = t.a_step == 1 && !t.b.is_transposed;
   if (arithmetic == Arithmetic::kInt8) return is_nn ? multiply8(t) : multiply16(t);
   if (arithmetic == Arithmetic::kInt16) return multiply16(t);
-  if (arithmetic == Arithmetic::kBF16) return multiply_bf16(t);
+  if (arithmetic == Arithmetic::kBF16) return multiply_tiles(t, Tiles::kBF16);
+  if (arithmetic == Arithmetic::kTiles8)
+    return multiply_tiles(t, t.a_step == 1 ? Tiles::kInt8 : Tiles::kBF16);
   deal_rectangles(
       t, micro().rows, column_unit(t, micro().cols), pack_cost(t),
       [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) { rectangle(t, i0, i1, j0, j1); });

@@ -29,8 +29,10 @@ inline constexpr int64_t kFewRows = 4;
 // a block, 1.4 times as fast where int16_is_faster(). *_nt and *_tn products stay kInt16 there:
 // Wortsman et al. (2023), "Stable and low-precision training for large-scale vision-language
 // models", found that a weight's gradients need more than 8 bits.
-// kBF16 rounds both factors to bf16 (micro_tiles.h); sums are f32, in blocks along k.
-enum class Arithmetic { kF32, kInt16, kInt8, kBF16 };
+// kBF16 rounds both factors to bf16 (micro_tiles.h); sums are f32, in blocks along k. kTiles8 is
+// the same of *_tn products; the others are of tiles of 8-bit integers, as of frozen weights, where
+// int8_tiles_are_fastest().
+enum class Arithmetic { kF32, kInt16, kInt8, kBF16, kTiles8 };
 bool int16_is_faster();  // on this CPU, than f32
 
 // Takes the blocked kernel's order for few rows too, so that a row's bits do not depend on how many

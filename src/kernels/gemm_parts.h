@@ -80,9 +80,9 @@ void pack_thin(const Source& b, const float* thin, Tiles kind, int64_t spare, in
                int64_t j1, int64_t size, BFloat16* bands);
 
 // C of a product in 16-bit integers: gemm16.cpp; in 8-bit ones, of factors given by rows of k:
-// gemm8.cpp; in bf16: gemm_tiles.cpp.
+// gemm8.cpp; of tiles: gemm_tiles.cpp.
 void multiply16(const Problem& t);
 void multiply8(const Problem& t);
-void multiply_bf16(const Problem& t);
+void multiply_tiles(const Problem& t, Tiles kind);
 
 }  // namespace moxie::kernels

@@ -155,12 +155,12 @@ void multiply_packed(const PackedRows& a, const Source& b, const float* thin, in
 
 }  // namespace
 
-void multiply_bf16(const Problem& t) {
+void multiply_tiles(const Problem& t, Tiles kind) {
   const int64_t depth = round_up(panel_depth(t, kDeepest), kTileDepth);
   const int64_t rows = round_up(t.m, kBandLines);
   const int64_t most = std::max<int64_t>(1, kMostNumbers / (rows * depth)) * depth;
   for (int64_t k0 = 0; k0 < t.k; k0 += most) {
-    PackedRows a(t.m, std::min(most, t.k - k0));
+    PackedRows a(t.m, std::min(most, t.k - k0), 0, kind);
     a.pack(t.a + k0 * t.a_step, t.a_row, t.a_step);
     Problem part = t;
     part.accumulate = t.accumulate || k0 > 0;

@@ -4,6 +4,7 @@
 // same activations, of the LoRAs beside these, and of the gradients. Sums are f32; alpha and
 // accumulate as in gemm.h, and so is what the bits depend on.
 #include <cstdint>
+#include <memory>
 
 #include "kernels/gemm.h"
 #include "kernels/micro_tiles.h"
@@ -42,6 +43,12 @@ class PackedRows {
   int64_t rows_ = 0, cols_ = 0, spare_ = 0;
   Tiles kind_ = Tiles::kBF16;
   Tensor memory_;
+};
+
+// The same rows packed once for all that multiply them, of each kind or null.
+struct SharedRows {
+  std::shared_ptr<PackedRows> bf16, int8;
+  std::shared_ptr<PackedRows>& of(Tiles kind) { return kind == Tiles::kBF16 ? bf16 : int8; }
 };
 
 // c[m, n] = a w^T + spare thin^T, w [n, cols]. thin [n, spare] may be null: then the first alone.

@@ -13,11 +13,15 @@ namespace moxie::nn {
 namespace {
 
 // x in tiles with room for `spare` numbers a row, unless it is there already.
-void pack(const Tensor& x, int64_t spare, kernels::Tiles tiles,
-          std::shared_ptr<kernels::PackedRows>& packed) {
-  if (packed != nullptr && packed->spare() == spare && packed->kind() == tiles) return;
-  packed = std::make_shared<kernels::PackedRows>(x.rows(), x.cols(), spare, tiles);
-  packed->pack(x.data<float>(), x.cols(), 1);
+const std::shared_ptr<kernels::PackedRows>& pack(const Tensor& x, int64_t spare,
+                                                 kernels::Tiles tiles,
+                                                 kernels::SharedRows& packed) {
+  auto& rows = packed.of(tiles);
+  if (rows == nullptr || rows->spare() != spare) {
+    rows = std::make_shared<kernels::PackedRows>(x.rows(), x.cols(), spare, tiles);
+    rows->pack(x.data<float>(), x.cols(), 1);
+  }
+  return rows;
 }
 
 }  // namespace
@@ -43,14 +47,16 @@ void Matrix::widen() {
   if (param_) param_->value = param_->value.to(DType::kF64);
 }
 
-Tensor Matrix::apply(const Tensor& x, std::shared_ptr<kernels::PackedRows>& packed) const {
+Tensor Matrix::apply(const Tensor& x, kernels::SharedRows& packed) const {
   if (!param_) return ops::linear(x, frozen_);
   const kernels::Arithmetic arithmetic = quant::trainable_arithmetic_of(frozen_.compute());
-  const bool packs = arithmetic == kernels::Arithmetic::kBF16 && x.dtype() == DType::kF32 &&
+  const bool packs = this->arithmetic() == kernels::Arithmetic::kBF16 && x.dtype() == DType::kF32 &&
                      x.rows() > kernels::kFewRows;
   if (!packs) return ops::dense(x, use(*param_), arithmetic);
-  pack(x, 0, kernels::Tiles::kBF16, packed);
-  return ops::dense(x, use(*param_), arithmetic, packed);
+  kernels::SharedRows own{.bf16 = pack(x, 0, kernels::Tiles::kBF16, packed), .int8 = nullptr};
+  if (arithmetic == kernels::Arithmetic::kTiles8)
+    own.int8 = pack(x, 0, kernels::Tiles::kInt8, packed);
+  return ops::dense(x, use(*param_), arithmetic, own);
 }
 
 Tensor Matrix::logits(const Tensor& x) const {
@@ -90,15 +96,14 @@ Tensor Linear::finish(const Tensor& x, Tensor y, const TapContext& context) cons
   return site.run_taps(x, std::move(y), own);
 }
 
-Tensor Linear::adapted(const Tensor& x, std::shared_ptr<kernels::PackedRows>& packed,
+Tensor Linear::adapted(const Tensor& x, kernels::SharedRows& packed,
                        const TapContext& context) const {
   if (x.dtype() != DType::kF32 || site.taps.empty()) return {};
   const bool is_int8 = weight.is_frozen() && ops::takes_lora_in_int8(weight.frozen(), x.rows());
   const auto own = is_int8 ? with_tap(context) : part(x.rows(), context);
   if (!own) return {};
-  if (!is_int8) pack(x, own->a.rows(), own->weight.tiles(x.rows()), packed);
-  Tensor y =
-      ops::adapted_linear(x, is_int8 ? nullptr : packed, own->weight, own->a, own->b, own->scaling);
+  const auto rows = is_int8 ? nullptr : pack(x, own->a.rows(), own->weight.tiles(x.rows()), packed);
+  Tensor y = ops::adapted_linear(x, rows, own->weight, own->a, own->b, own->scaling);
   return bias ? ops::add_bias(y, use(*bias)) : y;
 }
 
@@ -139,7 +144,7 @@ std::vector<Tensor> forward_together(std::initializer_list<const Linear*> linear
     return !linear->site.taps.empty() && linear->weight.frozen().runs_packed(x.rows());
   });
   if (!is_plain || rides) {
-    std::shared_ptr<kernels::PackedRows> packed;  // x, for all that it fits
+    kernels::SharedRows packed;  // x, for all that it fits
     for (const Linear* linear : linears) {
       Tensor y = linear->adapted(x, packed, context);
       results.push_back(y.defined() ? std::move(y)

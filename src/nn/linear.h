@@ -32,7 +32,7 @@ class Matrix {
 
   // x [n, cols] -> [n, rows]. packed is x in tiles, or null: made here if that is how it is
   // multiplied, for others that multiply it.
-  Tensor apply(const Tensor& x, std::shared_ptr<kernels::PackedRows>& packed) const;
+  Tensor apply(const Tensor& x, kernels::SharedRows& packed) const;
   Tensor logits(const Tensor& x) const;  // the same, for a softmax's gradients (Weight)
   Tensor decode() const;                 // f32 [rows, cols], a copy
   // Rows by token id; recorded when it trains.
@@ -53,8 +53,7 @@ struct Linear {
   Tensor finish(const Tensor& x, Tensor y, const TapContext& context) const;
   // The product and its only tap as one recorded op, where that can be; else undefined. `packed`:
   // x, packed here if it is not yet and the op takes it so.
-  Tensor adapted(const Tensor& x, std::shared_ptr<kernels::PackedRows>& packed,
-                 const TapContext& context) const;
+  Tensor adapted(const Tensor& x, kernels::SharedRows& packed, const TapContext& context) const;
   // The product and its only tap, if it has one, where both can be part of an op over n packed
   // rows: all but the bias.
   std::optional<ops::MlpPart> part(int64_t n, const TapContext& context) const;

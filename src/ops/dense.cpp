@@ -10,10 +10,11 @@ namespace {
 
 using kernels::Arithmetic;
 using kernels::PackedRows;
+using kernels::SharedRows;
 
 struct Attributes {
   Arithmetic arithmetic;
-  std::shared_ptr<const PackedRows> packed;  // x, or null: see dense()
+  SharedRows packed;  // x: see dense()
 };
 
 Tensor forward(Call& call, std::span<const Tensor> in) {
@@ -26,14 +27,15 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
          name_of(x.dtype()), x.shape().to_string(), name_of(w.dtype()), w.shape().to_string());
   }
   const Arithmetic arithmetic = attributes_of<Attributes>(call).arithmetic;
-  const auto& packed = attributes_of<Attributes>(call).packed;
-  const bool keeps_x = call.wanted[1] && packed == nullptr;
+  SharedRows& packed = std::any_cast<Attributes&>(call.attributes).packed;
+  const bool keeps_x = call.wanted[1] && packed.bf16 == nullptr;
   call.saved = {keeps_x ? x : Tensor(), call.wanted[0] ? w : Tensor()};
   Tensor y = Tensor::empty({x.rows(), w.rows()}, x.dtype());
-  if (packed != nullptr) {
-    MOXIE_ASSERT(packed->rows() == x.rows() && packed->cols() == x.cols() &&
-                 packed->kind() == kernels::Tiles::kBF16);
-    kernels::multiply_nt(*packed, w.rows(), w.data<float>(), y.data<float>());
+  // The backward has no use for 8-bit integers.
+  const auto rounded = std::move(packed.int8);
+  if (const PackedRows* rows = rounded != nullptr ? rounded.get() : packed.bf16.get()) {
+    MOXIE_ASSERT(rows->rows() == x.rows() && rows->cols() == x.cols());
+    kernels::multiply_nt(*rows, w.rows(), w.data<float>(), y.data<float>());
     return y;
   }
   dispatch_float(y.dtype(), "dense", [&](auto zero) {
@@ -46,7 +48,7 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
 
 std::vector<Tensor> backward(Call& call, const Tensor& dy) {
   const Arithmetic arithmetic = attributes_of<Attributes>(call).arithmetic;
-  const auto& packed = attributes_of<Attributes>(call).packed;
+  const PackedRows* packed = attributes_of<Attributes>(call).packed.bf16.get();
   const Tensor &x = call.saved[0], &w = call.saved[1];
   Tensor dx;
   Tensor dw;
@@ -79,11 +81,11 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
 std::vector<Sample> samples(Rng& rng) {
   return {{"both",
            {random_normal(rng, {6, 5}), random_normal(rng, {7, 5})},
-           Attributes{Arithmetic::kF32, nullptr},
+           Attributes{Arithmetic::kF32, {}},
            {true, true}},
           {"weight only",
            {random_normal(rng, {2, 5}), random_normal(rng, {3, 5})},
-           Attributes{Arithmetic::kF32, nullptr},
+           Attributes{Arithmetic::kF32, {}},
            {false, true}}};
 }
 
@@ -92,8 +94,7 @@ std::vector<Sample> samples(Rng& rng) {
 extern const OpDef dense_entry;
 const OpDef dense_entry{"product with a trainable matrix", forward, backward, nullptr, samples};
 
-Tensor dense(const Tensor& x, const Tensor& weight, Arithmetic arithmetic,
-             std::shared_ptr<const PackedRows> packed) {
+Tensor dense(const Tensor& x, const Tensor& weight, Arithmetic arithmetic, SharedRows packed) {
   const Tensor inputs[] = {x, weight};
   return record(dense_entry, inputs, Attributes{arithmetic, std::move(packed)});
 }

@@ -110,6 +110,8 @@ kernels::Arithmetic arithmetic_of(Compute compute) {
 }
 
 kernels::Arithmetic trainable_arithmetic_of(Compute compute) {
+  if (compute == Compute::kTiles8 && kernels::int8_tiles_are_fastest())
+    return kernels::Arithmetic::kTiles8;
   return is_int8_of_avx2(compute) ? kernels::Arithmetic::kInt8 : arithmetic_of(compute);
 }
 

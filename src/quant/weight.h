@@ -11,7 +11,8 @@
 // f32. There matmul_transposed rounds both to 6 bits and a sign, but for rows that are rounded to
 // 16 bits already. Under int16 up to kernels::kFewRows rows are multiplied in f32. "tiles8" rounds
 // both factors to 8 bits in blocks of 32 along the sums (kernels/micro_tiles.h), in either
-// direction, and is bf16 where it is not native or rows are few. "mixed" is int8 for up to
+// direction, and is bf16 where it is not native or rows are few; a matrix that trains has its own
+// gradient in bf16 (trainable_arithmetic_of). "mixed" is int8 for up to
 // kMixedRows rows (decoding) and tiles for more (prompts), of bf16 where there is AMX and of 8 bits
 // elsewhere, for CPUs whose tiles outrun int8; int8 alone while kernels::is_batch_invariant(), and
 // bf16 alone where the format has no Int8Kernels.

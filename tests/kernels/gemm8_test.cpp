@@ -34,31 +34,10 @@ TEST(Gemm8, IsOffByNoMoreThanTheRoundingOfItsFactors) {
     const auto a = normals(s.m * s.k, 1);
     const auto b = normals(s.n * s.k, 2);
     const auto start = normals(s.m * s.n, 3);
-    double most_a = 0, most_b = 0;
-    for (const float x : a) most_a = std::max(most_a, double{std::fabs(x)});
-    for (const float x : b) most_b = std::max(most_b, double{std::fabs(x)});
-    const double step_a = most_a / (2 * kMostA8), step_b = most_b / (2 * kMostB8);
     for (const bool accumulate : {false, true}) {
       const auto c = run(s, a, b, start, accumulate);
-      double squares = 0, wanted = 0;
-      for (int64_t i = 0; i<s.m; i += s.m> 1000 ? 97 : 1) {
-        for (int64_t j = 0; j < s.n; ++j) {
-          const auto at = static_cast<size_t>(i * s.n + j);
-          double want = accumulate ? start[at] : 0.0;
-          double bound = 1e-5;
-          for (int64_t p = 0; p < s.k; ++p) {
-            const double x = a[at_a(Kind::kNN, s, i, p)];
-            const double y = b[at_b(Kind::kNN, s, p, j)];
-            want += x * y;
-            bound += (std::fabs(x) + step_a) * step_b + std::fabs(y) * step_a;
-          }
-          ASSERT_NEAR(c[at], want, bound)
-              << s.m << 'x' << s.n << 'x' << s.k << " at " << i << ',' << j;
-          squares += (c[at] - want) * (c[at] - want);
-          wanted += want * want;
-        }
-      }
-      EXPECT_LT(std::sqrt(squares / wanted), 0.02) << s.m << 'x' << s.n << 'x' << s.k;
+      expect_rounded(Kind::kNN, s, a, b, accumulate ? start : std::vector<float>(c.size()), c,
+                     {1.0 / (2 * kMostA8), 1.0 / (2 * kMostB8)});
     }
   }
 }

@@ -181,5 +181,27 @@ TEST(MicroTiles, EveryInstructionSetMultipliesAlike) {
   }
 }
 
+// Tiles of 8-bit integers for all but a weight's gradients, which are those of bf16.
+TEST(GemmTiles8, RoundsAllButTransposedProducts) {
+  for (const Size& s : kSizes) {
+    if (s.k > 1000) continue;
+    const auto a = normals(s.m * s.k, 1);
+    const auto b = normals(s.n * s.k, 2);
+    const auto start = normals(s.m * s.n, 3);
+    for (const bool accumulate : {false, true}) {
+      const auto before = accumulate ? start : std::vector<float>(start.size());
+      for (const Kind kind : {Kind::kNN, Kind::kNT}) {
+        auto c = start;
+        product(kind, Arithmetic::kTiles8, s, a.data(), b.data(), c.data(), accumulate, 1.0f);
+        expect_rounded(kind, s, a, b, before, c, {0.5 / 127, 0.5 / 127});
+      }
+      auto c = start, want = start;
+      product(Kind::kTN, Arithmetic::kTiles8, s, a.data(), b.data(), c.data(), accumulate, 0.5f);
+      product(Kind::kTN, Arithmetic::kBF16, s, a.data(), b.data(), want.data(), accumulate, 0.5f);
+      EXPECT_EQ(c, want);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace moxie::kernels

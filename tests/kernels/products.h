@@ -34,6 +34,41 @@ inline size_t at_b(Kind kind, const Size& s, int64_t p, int64_t j) {
   return static_cast<size_t>(kind == Kind::kNT ? j * s.k + p : p * s.n + j);
 }
 
+// How far a rounded number is from what it was, at most, for the largest of its matrix.
+struct HalfSteps {
+  double a, b;
+};
+
+// c = before + a b, but for the rounding of both; on the whole within 2%.
+inline void expect_rounded(Kind kind, const Size& s, const std::vector<float>& a,
+                           const std::vector<float>& b, const std::vector<float>& before,
+                           const std::vector<float>& c, HalfSteps steps) {
+  const auto most = [](const std::vector<float>& v) {
+    double top = 0;
+    for (const float x : v) top = std::max(top, double{std::fabs(x)});
+    return top;
+  };
+  const double step_a = most(a) * steps.a, step_b = most(b) * steps.b;
+  double squares = 0, wanted = 0;
+  for (int64_t i = 0; i<s.m; i += s.m> 1000 ? 97 : 1) {
+    for (int64_t j = 0; j < s.n; ++j) {
+      const auto at = static_cast<size_t>(i * s.n + j);
+      double want = before[at];
+      double bound = 1e-5;
+      for (int64_t p = 0; p < s.k; ++p) {
+        const double x = a[at_a(kind, s, i, p)];
+        const double y = b[at_b(kind, s, p, j)];
+        want += x * y;
+        bound += (std::fabs(x) + step_a) * step_b + std::fabs(y) * step_a;
+      }
+      ASSERT_NEAR(c[at], want, bound) << s.m << 'x' << s.n << 'x' << s.k << " at " << i << ',' << j;
+      squares += (c[at] - want) * (c[at] - want);
+      wanted += want * want;
+    }
+  }
+  EXPECT_LT(std::sqrt(squares / wanted), 0.02) << s.m << 'x' << s.n << 'x' << s.k;
+}
+
 // c is no number in this row and this column, and elsewhere as `whole` is.
 inline void expect_spoilt(const Size& s, int64_t row, int64_t col, const std::vector<float>& c,
                           const std::vector<float>& whole) {

@@ -35,7 +35,7 @@ TEST(Matrix, TakesGradientsIn8BitsInsideANetworkAndIn16AtItsHead) {
         [&](const Tensor& leaf) { return ops::dense(leaf, matrix.param()->value, arithmetic); });
   };
   const auto apply = [&](const Tensor& leaf) {
-    std::shared_ptr<kernels::PackedRows> packed;
+    kernels::SharedRows packed;
     return matrix.apply(leaf, packed);
   };
   const Tensor inner = gradient(apply);
@@ -48,18 +48,23 @@ TEST(Matrix, TakesGradientsIn8BitsInsideANetworkAndIn16AtItsHead) {
   EXPECT_TRUE(same(gradient(apply), in(Arithmetic::kInt16)));
 }
 
-// In bf16 x is packed once for all matrices that it meets, and kept so: to the bit what products
+// In tiles x is packed once for all matrices that it meets, and kept so: to the bit what products
 // that pack for themselves give.
-TEST(Matrix, SharesTilesOfItsInput) {
+class TrainableTiles : public testing::TestWithParam<quant::Compute> {};
+INSTANTIATE_TEST_SUITE_P(Matrix, TrainableTiles,
+                         testing::Values(quant::Compute::kBF16, quant::Compute::kTiles8));
+
+TEST_P(TrainableTiles, AreShared) {
+  const Arithmetic arithmetic = quant::trainable_arithmetic_of(GetParam());
   Rng rng(4);
   const auto normal = [&](Shape shape) { return ops::random_normal(rng, shape).to(DType::kF32); };
   for (const int64_t n : {kernels::kFewRows, int64_t{20}, int64_t{300}}) {
     Matrix matrices[] = {Matrix("a", quant::Weight::from_tensor(normal({48, 70}))),
                          Matrix("b", quant::Weight::from_tensor(normal({96, 70})))};
     const Tensor x = normal({n, 70});
-    std::shared_ptr<kernels::PackedRows> packed;
+    kernels::SharedRows packed;
     for (Matrix& matrix : matrices) {
-      matrix.set_compute(quant::Compute::kBF16);
+      matrix.set_compute(GetParam());
       matrix.make_trainable();
       const Tensor dy = normal({n, matrix.rows()});
       const auto results = [&](bool shares) {
@@ -67,8 +72,7 @@ TEST(Matrix, SharesTilesOfItsInput) {
         const Tensor leaf = tape.leaf(x);
         const Tensor w = tape.leaf(matrix.param()->value);
         matrix.param()->gradient = Tensor();
-        const Tensor y =
-            shares ? matrix.apply(leaf, packed) : ops::dense(leaf, w, matrix.arithmetic());
+        const Tensor y = shares ? matrix.apply(leaf, packed) : ops::dense(leaf, w, arithmetic);
         tape.backward(y, dy);
         return std::vector<Tensor>{y, tape.grad(leaf),
                                    shares ? matrix.param()->gradient : tape.grad(w)};
@@ -77,7 +81,9 @@ TEST(Matrix, SharesTilesOfItsInput) {
       for (size_t i = 0; i < want.size(); ++i) EXPECT_TRUE(same(got[i], want[i])) << n << ' ' << i;
     }
     const bool is_bf16 = matrices[0].arithmetic() == Arithmetic::kBF16;  // as the CPU can
-    EXPECT_EQ(packed != nullptr, is_bf16 && n > kernels::kFewRows);
+    const bool packs = is_bf16 && n > kernels::kFewRows;
+    EXPECT_EQ(packed.bf16 != nullptr, packs);
+    EXPECT_EQ(packed.int8 != nullptr, packs && arithmetic == Arithmetic::kTiles8);
   }
 }
 
