@@ -349,7 +349,10 @@ void across_int8(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, 
     const int64_t count = std::min(kLines, lines - first);
     const auto mask = static_cast<__mmask16>((1u << count) - 1);
     const auto read = [&](int64_t p) { return load16(src + p * ld, mask); };
-    for_blocks(k, side, [&](Span span) { across_block(read, span, side, first > 0, band); });
+    for_blocks(k, side, [&](Span span) {
+      for (int64_t p = span.begin; p < span.end; ++p) fetch_next_band(src + p * ld);
+      across_block(read, span, side, first > 0, band);
+    });
   }
 }
 
