@@ -53,9 +53,11 @@ Tensor Matrix::apply(const Tensor& x, kernels::SharedRows& packed) const {
   const bool packs = this->arithmetic() == kernels::Arithmetic::kBF16 && x.dtype() == DType::kF32 &&
                      x.rows() > kernels::kFewRows;
   if (!packs) return ops::dense(x, use(*param_), arithmetic);
-  kernels::SharedRows own{.bf16 = pack(x, 0, kernels::Tiles::kBF16, packed), .int8 = nullptr};
+  kernels::SharedRows own;
   if (arithmetic == kernels::Arithmetic::kTiles8)
     own.int8 = pack(x, 0, kernels::Tiles::kInt8, packed);
+  if (own.int8 == nullptr || ops::Tape::active() != nullptr)
+    own.bf16 = pack(x, 0, kernels::Tiles::kBF16, packed);
   return ops::dense(x, use(*param_), arithmetic, own);
 }
 

@@ -12,6 +12,8 @@ namespace moxie::quant {
 enum class Minima { kNone, kBlock, kGroup };
 enum class Multipliers { kNone, kGroup, kHalf };
 
+inline constexpr int64_t kRowsPrepared = 256;  // of x, for which panels are filled once
+
 }  // namespace moxie::quant
 
 #ifndef MOXIE_SCALAR_ONLY

@@ -133,7 +133,6 @@ namespace moxie::quant {
 template <class F>
 [[gnu::target(MOXIE_SIXTEENS_TARGET)]] int64_t panels_avx512(const Int8Product& p, int64_t begin,
                                                              int64_t end) {
-  constexpr int64_t kRowsPrepared = 256;  // of x, for which panels are filled once
   const int64_t groups = p.x.groups();
   const int64_t most = std::min(p.x.count, kRowsPrepared);
   const int64_t fours = (most + 3) / 4 * groups;

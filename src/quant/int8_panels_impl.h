@@ -21,8 +21,6 @@ inline constexpr bool kAddsFours = true;
 inline constexpr bool kAddsFours = false;
 #endif
 
-inline constexpr int64_t kRowsPrepared = 256;  // of x, for which panels are filled once
-
 // A group of eight rows.
 template <class F>
 struct PanelGroup {
