@@ -108,19 +108,20 @@ __m512i largest_of(const __m512i (&v)[16]) {
               _mm512_shuffle_i32x4(eights[0], eights[1], 0xDD));
 }
 
+__m512 widened(__m256i halves) {  // of bf16
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
 __m512 load16(const float* src) {
   return _mm512_loadu_ps(src);
 }
 __m512 load16(const BFloat16* src) {
-  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(src));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+  return widened(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(src)));
 }
 __m512 load16(const float* src, __mmask16 mask) {
   return _mm512_maskz_loadu_ps(mask, src);
 }
 __m512 load16(const BFloat16* src, __mmask16 mask) {
-  const __m256i halves = _mm256_maskz_loadu_epi16(mask, src);
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+  return widened(_mm256_maskz_loadu_epi16(mask, src));
 }
 
 void store_factors(__m512 scales, __m512i sums, Int8TileA& tile) {

@@ -101,10 +101,7 @@ MOXIE_SIXTEENS void run_tile(const PanelGroup* panels, const FourRows* x, int64_
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i, y += ld) {
     if (i >= rows) return;
-    for (int s = 0; s < kS; ++s) {
-      const __m512 before = accumulate ? _mm512_loadu_ps(y + 16 * s) : _mm512_setzero_ps();
-      _mm512_storeu_ps(y + 16 * s, _mm512_add_ps(before, acc[i][s]));
-    }
+    for (int s = 0; s < kS; ++s) put_sums(y + kRows * s, accumulate, acc[i][s]);
   }
 }
 

@@ -280,16 +280,18 @@ MOXIE_SIXTEENS void dots(Rows at, const Int8Rows& x, int64_t first, __m512* acc)
   }
 }
 
+// y (+)= sixteen sums.
+MOXIE_SIXTEENS void put_sums(float* y, bool accumulate, __m512 sums) {
+  const __m512 before = accumulate ? _mm512_loadu_ps(y) : _mm512_setzero_ps();
+  _mm512_storeu_ps(y, _mm512_add_ps(before, sums));
+}
+
 template <class F, int kX>
 MOXIE_SIXTEENS void put_dots(const Int8Product& p, int64_t r, int64_t first) {
   const std::byte* row = p.weight + r * p.stride;
   __m512 acc[kX];
   dots<F, kX>({row, row + 8 * p.stride, p.stride}, p.x, first, acc);
-  for (int i = 0; i < kX; ++i) {
-    float* y = p.y + (first + i) * p.ld + r;
-    const __m512 before = p.accumulate ? _mm512_loadu_ps(y) : _mm512_setzero_ps();
-    _mm512_storeu_ps(y, _mm512_add_ps(before, acc[i]));
-  }
+  for (int i = 0; i < kX; ++i) put_sums(p.y + (first + i) * p.ld + r, p.accumulate, acc[i]);
 }
 
 }  // namespace moxie::quant::sixteens
