@@ -40,7 +40,7 @@ class Panels {
   }
 
   // Calls take(i, j, sums) for each block of 32 rows from band i and 32 columns from 32 j, with the
-  // sums of one product after the other, on all threads.
+  // sums of one product after the other, which it may change, on all threads.
   template <class Take>
   void run(const Take& take) const {
     a_.bands() < many_bands(a_.kind()) ? run_by_columns(take) : run_by_rows(take);

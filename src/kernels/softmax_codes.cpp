@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "kernels/gemm_parts.h"
+#include "kernels/label_loss.h"
 #include "kernels/micro16.h"
 #include "kernels/rowwise.h"
 #include "kernels/scratch.h"
@@ -58,15 +59,15 @@ class CrossEntropy {
     for (int64_t block = 0; block < blocks_; ++block) {
       others += static_cast<double>(total_[at(block, i)]) * std::exp(most_[at(block, i)] - top);
     }
-    const double total = others + std::exp(static_cast<double>(chosen - top));
+    const LabelLoss row = label_loss(others, chosen, top, factor_);
     if (gradient_ != nullptr) {
-      const auto share = static_cast<float>(factor_ / total);
+      const auto share = static_cast<float>(row.share);
       for (int64_t block = 0; block < blocks_; ++block) {
         gradient_->scales(block)[i] *= share * std::exp(most_[at(block, i)] - top);
       }
-      at_labels[i] = static_cast<float>(-factor_ * others / total);
+      at_labels[i] = row.gradient;
     }
-    return std::log(total) + static_cast<double>(top - chosen);
+    return row.loss;
   }
 
  private:

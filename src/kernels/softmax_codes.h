@@ -17,8 +17,8 @@ using PartOfProduct =
 
 // Of logits l = factor z [rows, vocab], z a product, and a label for every row, losses[i] =
 // logsumexp(l_i) - l_i[label_i]. Unless gradient is null (then so is at_labels), it becomes factor
-// softmax(l) with 0 at the labels, where at_labels[i] = factor (softmax(l_i)[label_i] - 1) belongs:
-// there the two nearly cancel, and beside other numbers' scale little would be left of either.
+// softmax(l) with 0 at the labels, where at_labels[i] = factor (softmax(l_i)[label_i] - 1) belongs
+// (label_loss.h).
 void round_cross_entropy(int64_t rows, int64_t vocab, const PartOfProduct& z, float factor,
                          const int64_t* labels, double* losses, RoundedRows* gradient,
                          float* at_labels);

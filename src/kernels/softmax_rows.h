@@ -7,10 +7,11 @@
 namespace moxie::kernels {
 
 // Of logits l = factor a w^T + ... [rows, vocab] and a label for every row, losses[i] =
-// logsumexp(l_i) - l_i[label_i] and, unless it is null, gradient = factor (softmax(l) -
-// onehot(label)), of which exponentials are rounded to bf16 twice. In tiles of 8-bit integers the
-// gradient is factor softmax(l) alone, as the label's would leave no codes to the 31 beside it.
+// logsumexp(l_i) - l_i[label_i]. Unless gradient is null (then so is at_labels), it becomes factor
+// softmax(l) with 0 at the labels, where at_labels[i] = factor (softmax(l_i)[label_i] - 1) belongs
+// (label_loss.h). In bf16 its numbers are rounded twice.
 void multiply_cross_entropy(const PackedRows& a, const Factor& head, int64_t vocab, float factor,
-                            const int64_t* labels, double* losses, PackedRows* gradient);
+                            const int64_t* labels, double* losses, PackedRows* gradient,
+                            float* at_labels);
 
 }  // namespace moxie::kernels

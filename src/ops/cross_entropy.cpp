@@ -117,12 +117,13 @@ void visit_packed(const quant::Weight& head, float scale, bool wants_h, const Bl
   packed.pack(block.rows, head.cols(), 1);
   kernels::PackedRows gradient;
   if (wants_h) gradient = kernels::PackedRows(block.n, head.rows(), 0, tiles);
+  std::vector<float> at_labels(static_cast<size_t>(block.n));
   kernels::multiply_cross_entropy(packed, {head.decoder(block.n), nullptr}, head.rows(), scale,
-                                  block.labels, block.losses, wants_h ? &gradient : nullptr);
+                                  block.labels, block.losses, wants_h ? &gradient : nullptr,
+                                  at_labels.data());
   if (!wants_h) return;
   head.matmul_transposed(gradient, block.rows);
-  if (tiles == kernels::Tiles::kInt8)
-    add_at_labels(head, block, std::vector<float>(static_cast<size_t>(block.n), -scale).data());
+  add_at_labels(head, block, at_labels.data());
 }
 
 // Logits as codes of integers (kernels/softmax_codes.h), in `gradient` where it is wanted.

@@ -15,6 +15,7 @@ namespace {
 struct Result {
   std::vector<double> losses;
   std::vector<float> gradient;  // times the head: [rows, width]
+  std::vector<float> at_labels;
 };
 
 constexpr int64_t kWidth = 40, kVocab = 1000;
@@ -35,17 +36,61 @@ struct Case {
     packed.pack(hidden.data(), kWidth, 1);
     Result result;
     result.losses.resize(size_t(rows));
+    if (!wants_gradient) {
+      multiply_cross_entropy(packed, {decoder, nullptr}, kVocab, factor, labels.data(),
+                             result.losses.data(), nullptr, nullptr);
+      return result;
+    }
+    result.at_labels.resize(size_t(rows));
     multiply_cross_entropy(packed, {decoder, nullptr}, kVocab, factor, labels.data(),
-                           result.losses.data(), wants_gradient ? &gradient : nullptr);
-    if (!wants_gradient) return result;
+                           result.losses.data(), &gradient, result.at_labels.data());
     result.gradient.resize(size_t(rows * kWidth));
     multiply_nn(gradient, kWidth, decoder, nullptr, result.gradient.data(), false);
+    for (int64_t at = 0; at < rows * kWidth; ++at) {
+      const int64_t i = at / kWidth;
+      const float own = head[size_t(labels[size_t(i)] * kWidth + at % kWidth)];
+      result.gradient[size_t(at)] += result.at_labels[size_t(i)] * own;
+    }
     return result;
+  }
+  // The logits of a row times factor, of numbers rounded to bf16.
+  std::vector<double> logits(int64_t i, float factor) const {
+    const auto rounded = [](float x) { return double(to_float(to_bfloat16(x))); };
+    std::vector<double> found(kVocab);
+    for (int64_t at = 0; at < kVocab * kWidth; ++at) {
+      found[size_t(at / kWidth)] +=
+          factor * rounded(hidden[size_t(i * kWidth + at % kWidth)]) * rounded(head[size_t(at)]);
+    }
+    return found;
   }
 };
 
-double rounded(float x) {
-  return to_float(to_bfloat16(x));
+// What a row's gradient is off by, as a share of it; logits: of the row, times factor.
+double error_of(const Case& c, const Result& got, int64_t i, const std::vector<double>& logits,
+                float factor) {
+  const auto label = size_t(c.labels[size_t(i)]);
+  double others = 0;
+  for (size_t v = 0; v < logits.size(); ++v) {
+    if (v != label) others += std::exp(logits[v]);
+  }
+  const double sum = others + std::exp(logits[label]);
+  double size = 0, difference = 0;
+  for (int64_t k = 0; k < kWidth; ++k) {
+    double want = 0;
+    for (size_t v = 0; v < logits.size(); ++v) {
+      const double p = v == label ? -others / sum : std::exp(logits[v]) / sum;
+      want += factor * p * double(c.head[v * kWidth + size_t(k)]);
+    }
+    difference += std::pow(got.gradient[size_t(i * kWidth + k)] - want, 2);
+    size += want * want;
+  }
+  return std::sqrt(difference / size);
+}
+
+double loss_of(const std::vector<double>& logits, int64_t label) {
+  double sum = 0;
+  for (const double logit : logits) sum += std::exp(logit - logits[size_t(label)]);
+  return std::log(sum);
 }
 
 TEST(SoftmaxRows, AreTheCrossEntropyAndItsGradient) {
@@ -55,47 +100,40 @@ TEST(SoftmaxRows, AreTheCrossEntropyAndItsGradient) {
     const Result got = c.run(factor, true);
     EXPECT_EQ(c.run(factor, false).losses, got.losses);
     for (int64_t i = 0; i < rows; ++i) {
-      std::vector<double> logits(kVocab), back(kWidth);
-      double sum = 0;
-      for (int64_t v = 0; v < kVocab; ++v) {
-        for (int64_t k = 0; k < kWidth; ++k) {
-          logits[size_t(v)] += factor * rounded(c.hidden[size_t(i * kWidth + k)]) *
-                               rounded(c.head[size_t(v * kWidth + k)]);
-        }
-        sum += std::exp(logits[size_t(v)]);
-      }
-      const auto label = size_t(c.labels[size_t(i)]);
-      ASSERT_NEAR(got.losses[size_t(i)], std::log(sum) - logits[label], 1e-4) << "row " << i;
-      double size = 0, difference = 0;
-      for (int64_t k = 0; k < kWidth; ++k) {
-        double want = 0;
-        for (size_t v = 0; v < size_t(kVocab); ++v) {
-          const double p = std::exp(logits[v]) / sum - (v == label ? 1 : 0);
-          want += factor * p * rounded(c.head[v * kWidth + size_t(k)]);
-        }
-        const double error = got.gradient[size_t(i * kWidth + k)] - want;
-        size += want * want;
-        difference += error * error;
-      }
-      ASSERT_LT(std::sqrt(difference / size), 5e-3) << "row " << i;
+      const auto logits = c.logits(i, factor);
+      ASSERT_NEAR(got.losses[size_t(i)], loss_of(logits, c.labels[size_t(i)]), 1e-4) << i;
+      ASSERT_LT(error_of(c, got, i, logits, factor), 5e-3) << "row " << i;
     }
   }
 }
 
-// Of 8-bit integers the gradient comes without the labels' own.
-TEST(SoftmaxRows, OfIntegersAreNearThoseOfBF16) {
+TEST(SoftmaxRows, OfIntegersAreNear) {
   const Case c(300);
-  const Result bf16 = c.run(1.5f, true), got = c.run(1.5f, true, Tiles::kInt8);
+  const float factor = 1.5f;
+  const Result got = c.run(factor, true, Tiles::kInt8);
   for (int64_t i = 0; i < c.rows; ++i) {
-    ASSERT_NEAR(got.losses[size_t(i)], bf16.losses[size_t(i)], 0.25) << "row " << i;
-    double size = 0, difference = 0;
-    for (int64_t k = 0; k < kWidth; ++k) {
-      const auto at = size_t(i * kWidth + k);
-      const float own = 1.5f * c.head[size_t(c.labels[size_t(i)] * kWidth + k)];
-      difference += std::pow(got.gradient[at] - own - bf16.gradient[at], 2);
-      size += std::pow(bf16.gradient[at], 2);
+    const auto logits = c.logits(i, factor);  // around 8
+    ASSERT_NEAR(got.losses[size_t(i)], loss_of(logits, c.labels[size_t(i)]), 0.25) << "row " << i;
+    ASSERT_LT(error_of(c, got, i, logits, factor), 0.12) << "row " << i;
+  }
+}
+
+// Where the label is all but certain a gradient keeps its size and direction, however small it is.
+TEST(SoftmaxRows, CertainLabelsKeepTheirGradients) {
+  Case c(100);
+  for (int64_t at = 0; at < c.rows * kWidth; ++at) {
+    const int64_t label = c.labels[size_t(at / kWidth)];
+    c.hidden[size_t(at)] = c.head[size_t(label * kWidth + at % kWidth)];
+  }
+  for (const Tiles kind : {Tiles::kBF16, Tiles::kInt8}) {
+    const Result got = c.run(1, true, kind);
+    for (int64_t i = 0; i < c.rows; ++i) {
+      const double rest = -std::expm1(-got.losses[size_t(i)]);  // what the others have
+      ASSERT_LT(rest, 0.05) << "row " << i;
+      ASSERT_NEAR(got.at_labels[size_t(i)], -rest, 1e-5 * rest) << "row " << i;
+      const double error = error_of(c, got, i, c.logits(i, 1), 1);
+      ASSERT_LT(error, kind == Tiles::kBF16 ? 0.02 : 0.25) << "row " << i;
     }
-    ASSERT_LT(std::sqrt(difference / size), 0.12) << "row " << i;  // of logits around 8
   }
 }
 
