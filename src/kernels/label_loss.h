@@ -13,8 +13,9 @@ struct LabelLoss {
 };
 // `others`: sum of exp(l - top) of all but the label; top is near the largest logit or above.
 inline LabelLoss label_loss(double others, float chosen, float top, float factor) {
-  const double total = others + std::exp(static_cast<double>(chosen) - top);
-  return {std::log(total) + (static_cast<double>(top) - chosen), factor / total,
+  const double beyond = others + std::expm1(static_cast<double>(chosen) - top);  // of the sum: 1
+  const double total = 1 + beyond;
+  return {std::log1p(beyond) + (static_cast<double>(top) - chosen), factor / total,
           static_cast<float>(-factor * others / total)};
 }
 
