@@ -136,8 +136,7 @@ void run(const Problem& t, Arithmetic arithmetic) {
   if (arithmetic == Arithmetic::kInt8) return is_nn ? multiply8(t) : multiply16(t);
   if (arithmetic == Arithmetic::kInt16) return multiply16(t);
   if (arithmetic == Arithmetic::kBF16) return multiply_tiles(t, Tiles::kBF16);
-  if (arithmetic == Arithmetic::kTiles8)
-    return multiply_tiles(t, t.a_step == 1 ? Tiles::kInt8 : Tiles::kBF16);
+  if (arithmetic == Arithmetic::kTiles8) return multiply_tiles(t, Tiles::kInt8);
   deal_rectangles(
       t, micro().rows, column_unit(t, micro().cols), pack_cost(t),
       [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) { rectangle(t, i0, i1, j0, j1); });
@@ -230,6 +229,13 @@ void gemm_tn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, fl
     }
   });
   run({m, n, k, strips_of_a, 0, 0, source, c, accumulate, alpha, true}, arithmetic);
+}
+
+void gemm_tn(int64_t m, int64_t n, int64_t k, const float* a, const BFloat16* b, float* c,
+             bool accumulate) {
+  const RowDecoder rows{
+      .context = nullptr, .decode = nullptr, .granule = 1, .values = b, .dtype = DType::kBF16};
+  run({m, n, k, a, 1, m, {.decoder = &rows, .ld = n}, c, accumulate, 1}, Arithmetic::kTiles8);
 }
 
 void thin_tn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,

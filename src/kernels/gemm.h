@@ -29,9 +29,11 @@ inline constexpr int64_t kFewRows = 4;
 // a block, 1.4 times as fast where int16_is_faster(). *_nt and *_tn products stay kInt16 there:
 // Wortsman et al. (2023), "Stable and low-precision training for large-scale vision-language
 // models", found that a weight's gradients need more than 8 bits.
-// kBF16 rounds both factors to bf16 (micro_tiles.h); sums are f32, in blocks along k. kTiles8 is
-// the same of *_tn products; the others are of tiles of 8-bit integers, as of frozen weights, where
-// int8_tiles_are_fastest().
+// kBF16 rounds both factors to bf16 (micro_tiles.h); sums are f32, in blocks along k. kTiles8
+// multiplies tiles of 8-bit integers (the same), as of frozen weights, where
+// int8_tiles_are_fastest(). Here a weight's gradients take part: their factors share scales in
+// blocks of 32 and 128 tokens instead of whole matrices. After Xi et al. (2024), "Jetfire:
+// Efficient and Accurate Transformer Pretraining with INT8 Data Flow and Per-Block Quantization".
 enum class Arithmetic { kF32, kInt16, kInt8, kBF16, kTiles8 };
 bool int16_is_faster();  // on this CPU, than f32
 
@@ -50,6 +52,10 @@ void gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, const float* b, fl
 // c[m, n] = alpha a[k, m]^T b[k, n]: a weight's gradient, dW[out, in] = dy[tokens, out]^T x
 void gemm_tn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
              bool accumulate = false, float alpha = 1, Arithmetic arithmetic = Arithmetic::kF32);
+
+// The same of a b in bf16, in kTiles8.
+void gemm_tn(int64_t m, int64_t n, int64_t k, const float* a, const BFloat16* b, float* c,
+             bool accumulate);
 
 // The same in double, exactly whatever the arithmetic: the reference that tests and f64 runs use.
 void gemm_nn(int64_t m, int64_t n, int64_t k, const double* a, const double* b, double* c,

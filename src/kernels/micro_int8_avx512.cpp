@@ -6,10 +6,8 @@
 namespace moxie::kernels {
 namespace {
 
-constexpr int kRows = 4;  // of a register tile
-
-// Rows [from, from + 4) of a block, of 16 or 32 columns.
-template <int kB>
+// Rows [from, from + kRows) of a block, of 16 kB columns.
+template <int kRows, int kB>
 void multiply_rows(const TileBlock& t, int from) {
   const auto* a = reinterpret_cast<const Int8TileA*>(t.a) + from / 16;
   const auto* b = reinterpret_cast<const Int8TileB*>(t.b);
@@ -20,7 +18,7 @@ void multiply_rows(const TileBlock& t, int from) {
   }
   for (int64_t p = 0; p < t.depth; ++p, a += 2, b += 2) {
     __m512i codes[kRows][kB];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
       for (int j = 0; j < kB; ++j) codes[i][j] = _mm512_set1_epi32(a->starts[line + i]);
     }
@@ -28,7 +26,7 @@ void multiply_rows(const TileBlock& t, int from) {
     for (int q = 0; q < 8; ++q) {
       __m512i w[kB];
       for (int j = 0; j < kB; ++j) w[j] = _mm512_loadu_si512(b[j].codes[q]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int i = 0; i < kRows; ++i) {
         int32_t four;
         std::memcpy(&four, a->codes[line + i] + 4 * q, 4);
@@ -37,7 +35,7 @@ void multiply_rows(const TileBlock& t, int from) {
         for (int j = 0; j < kB; ++j) codes[i][j] = _mm512_dpbusd_epi32(codes[i][j], w[j], x);
       }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
       const __m512 scale = _mm512_set1_ps(a->scales[line + i]);
       for (int j = 0; j < kB; ++j)
@@ -46,7 +44,7 @@ void multiply_rows(const TileBlock& t, int from) {
     if (b->ends_block != 0) {
       for (int j = 0; j < kB; ++j) {
         const __m512 scales = _mm512_loadu_ps(b[j].scales);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int i = 0; i < kRows; ++i) {
           sums[i][j] = _mm512_fmadd_ps(parts[i][j], scales, sums[i][j]);
           parts[i][j] = _mm512_setzero_ps();
@@ -54,7 +52,7 @@ void multiply_rows(const TileBlock& t, int from) {
       }
       for (int j = 0; b->has_minima != 0 && j < kB; ++j) {
         const __m512 minima = _mm512_loadu_ps(b[j].minima);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int i = 0; i < kRows; ++i)
           sums[i][j] = _mm512_fmadd_ps(_mm512_set1_ps(a->sums[line + i]), minima, sums[i][j]);
       }
@@ -64,9 +62,9 @@ void multiply_rows(const TileBlock& t, int from) {
 }
 
 void multiply(const TileBlock& t) {
-  for (int i = 0; i < t.rows; i += kRows) {
-    t.cols > 16 ? multiply_rows<2>(t, i) : multiply_rows<1>(t, i);
-  }
+  // Eight sums at a time either way.
+  for (int i = 0; t.cols > 16 && i < t.rows; i += 4) multiply_rows<4, 2>(t, i);
+  for (int i = 0; t.cols <= 16 && i < t.rows; i += 8) multiply_rows<8, 1>(t, i);
 }
 
 // rounding_steps() of 16 lines by the bits of their largest magnitudes.

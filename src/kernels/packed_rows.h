@@ -45,9 +45,11 @@ class PackedRows {
   Tensor memory_;
 };
 
-// The same rows packed once for all that multiply them, of each kind or null.
+// The same rows packed once for all that multiply them, of each kind or null, and as they stand in
+// bf16, or undefined.
 struct SharedRows {
   std::shared_ptr<PackedRows> bf16, int8;
+  Tensor plain;
   std::shared_ptr<PackedRows>& of(Tiles kind) { return kind == Tiles::kBF16 ? bf16 : int8; }
 };
 

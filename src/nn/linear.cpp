@@ -6,6 +6,7 @@
 #include "ops/add_bias.h"
 #include "ops/dense.h"
 #include "ops/gather_rows.h"
+#include "ops/kept.h"
 #include "ops/linear.h"
 #include "ops/tape.h"
 
@@ -54,10 +55,14 @@ Tensor Matrix::apply(const Tensor& x, kernels::SharedRows& packed) const {
                      x.rows() > kernels::kFewRows;
   if (!packs) return ops::dense(x, use(*param_), arithmetic);
   kernels::SharedRows own;
-  if (arithmetic == kernels::Arithmetic::kTiles8)
+  if (arithmetic == kernels::Arithmetic::kTiles8) {
     own.int8 = pack(x, 0, kernels::Tiles::kInt8, packed);
-  if (own.int8 == nullptr || ops::Tape::active() != nullptr)
+    if (ops::Tape::active() != nullptr && !packed.plain.defined())
+      packed.plain = ops::kept(x, true);
+    own.plain = packed.plain;
+  } else {
     own.bf16 = pack(x, 0, kernels::Tiles::kBF16, packed);
+  }
   return ops::dense(x, use(*param_), arithmetic, own);
 }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "ops/checks.h"
+#include "ops/kept.h"
 
 namespace moxie::ops {
 namespace {
@@ -28,10 +29,12 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   }
   const Arithmetic arithmetic = attributes_of<Attributes>(call).arithmetic;
   SharedRows& packed = std::any_cast<Attributes&>(call.attributes).packed;
-  const bool keeps_x = call.wanted[1] && packed.bf16 == nullptr;
-  call.saved = {keeps_x ? x : Tensor(), call.wanted[0] ? w : Tensor()};
+  Tensor kept_x = std::move(packed.plain);
+  if (call.wanted[1] && packed.bf16 == nullptr && !kept_x.defined())
+    kept_x = kept(x, arithmetic == Arithmetic::kTiles8);
+  call.saved = {std::move(kept_x), call.wanted[0] ? w : Tensor()};
   Tensor y = Tensor::empty({x.rows(), w.rows()}, x.dtype());
-  // The backward has no use for 8-bit integers.
+  // The backward has no use for tiles of 8-bit integers.
   const auto rounded = std::move(packed.int8);
   if (const PackedRows* rows = rounded != nullptr ? rounded.get() : packed.bf16.get()) {
     MOXIE_ASSERT(rows->rows() == x.rows() && rows->cols() == x.cols());
@@ -67,6 +70,11 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
     dw = call.gradient_of(1, {dy.cols(), cols}, dy.dtype());
     if (packed != nullptr) {
       kernels::multiply_tn(dy.cols(), dy.data<float>(), *packed, 1, dw.data<float>(), adds);
+      return {dx, dw};
+    }
+    if (x.dtype() == DType::kBF16) {
+      kernels::gemm_tn(dy.cols(), cols, dy.rows(), dy.data<float>(), x.data<BFloat16>(),
+                       dw.data<float>(), adds);
       return {dx, dw};
     }
     dispatch_float(dy.dtype(), "dense", [&](auto zero) {

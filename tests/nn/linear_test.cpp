@@ -82,8 +82,10 @@ TEST_P(TrainableTiles, AreShared) {
     }
     const bool is_bf16 = matrices[0].arithmetic() == Arithmetic::kBF16;  // as the CPU can
     const bool packs = is_bf16 && n > kernels::kFewRows;
-    EXPECT_EQ(packed.bf16 != nullptr, packs);
-    EXPECT_EQ(packed.int8 != nullptr, packs && arithmetic == Arithmetic::kTiles8);
+    const bool is_int8 = arithmetic == Arithmetic::kTiles8;
+    EXPECT_EQ(packed.bf16 != nullptr, packs && !is_int8);
+    EXPECT_EQ(packed.int8 != nullptr, packs && is_int8);
+    EXPECT_EQ(packed.plain.defined(), packs && is_int8);
   }
 }
 
