@@ -267,14 +267,6 @@ void soften(const float* s, int64_t stride, int64_t rows, int64_t n, float* most
   }
 }
 
-// 16 numbers of two rows as pairs.
-inline __m512i paired(__m512 even, __m512 odd) {
-  alignas(64) static constexpr uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
-                                                      21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
-                                                      11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  return _mm512_permutexvar_epi16(_mm512_load_si512(kOrder), rounded(even, odd));
-}
-
 // Lanes of columns [j, j + 16) that a row sees.
 inline __mmask16 seen(int64_t begin, int64_t end, int64_t j) {
   const int64_t from = std::clamp<int64_t>(begin - j, 0, 16);

@@ -153,6 +153,30 @@ void multiply_packed(const PackedRows& a, const Source& b, const float* thin, in
   multiply({t, a, 0, round_up(panel_depth(t, kDeepest), kTileDepth), thin});
 }
 
+// C of one band with rows of k that are packed as an A, which are turned on the way.
+void multiply_turned(const PackedRows& a, const PackedRows& b, float alpha, float* c,
+                     bool accumulate) {
+  const int64_t n = b.cols();
+  const int64_t step = (b.tiles() + b.spare_tiles()) * pair_size(b.kind());
+  parallel_for(b.tiles(), ceil_div(kSmallWork, b.rows() * a.rows() * kTileDepth + 1),
+               [&](int64_t first, int64_t last) {
+                 for (int64_t tile = first; tile < last; ++tile) {
+                   const int64_t j = tile * kTileDepth;
+                   micro_tiles(b.kind()).multiply_turned(
+                       {.rows = a.rows(),
+                        .cols = std::min(kTileDepth, n - j),
+                        .depth = a.tiles(),
+                        .a = a.band(0),
+                        .b = b.band(0) + tile * pair_size(b.kind()),
+                        .c = c + j,
+                        .ldc = n,
+                        .alpha = alpha,
+                        .accumulate = accumulate},
+                       step);
+                 }
+               });
+}
+
 }  // namespace
 
 void multiply_tiles(const Problem& t, Tiles kind) {
@@ -242,6 +266,8 @@ void multiply_tn(int64_t r, const float* a, const PackedRows& b, float alpha, fl
                  bool accumulate) {
   PackedRows left(r, b.rows());
   left.pack(a, 1, r);
+  if (r <= kBandLines && micro_tiles(b.kind()).multiply_turned != nullptr)
+    return multiply_turned(left, b, alpha, c, accumulate);
   multiply_packed(left, {.turned = &b}, nullptr, b.cols(), c, alpha, accumulate);
 }
 

@@ -98,7 +98,8 @@ void leave() {
 
 }  // namespace
 
-const MicroTiles kMicroBF16Amx{multiply,         along<float>, across<float>, along<BFloat16>,
-                               across<BFloat16>, turn,         enter,         leave};
+const MicroTiles kMicroBF16Amx{
+    multiply, along<float>, across<float>, along<BFloat16>, across<BFloat16>, turn,
+    nullptr,  enter,        leave};
 
 }  // namespace moxie::kernels

@@ -45,7 +45,8 @@ void nothing() {}
 
 }  // namespace
 
-const MicroTiles kMicroBF16Avx512{multiply,         along<float>, across<float>, along<BFloat16>,
-                                  across<BFloat16>, turn,         nothing,       nothing};
+const MicroTiles kMicroBF16Avx512{multiply,        along<float>,     across<float>,
+                                  along<BFloat16>, across<BFloat16>, turn,
+                                  nullptr,         nothing,          nothing};
 
 }  // namespace moxie::kernels

@@ -65,7 +65,8 @@ void nothing() {}
 
 }  // namespace
 
-const MicroTiles kMicroBF16Scalar{multiply,         along<float>, across<float>, along<BFloat16>,
-                                  across<BFloat16>, turn,         nothing,       nothing};
+const MicroTiles kMicroBF16Scalar{multiply,        along<float>,     across<float>,
+                                  along<BFloat16>, across<BFloat16>, turn,
+                                  nullptr,         nothing,          nothing};
 
 }  // namespace moxie::kernels

@@ -371,6 +371,56 @@ void turn_int8(const BFloat16* a, BFloat16* b) {
   turn(numbers, b);
 }
 
+// Two lines of 16 codes as pairs of numbers.
+__m512i pairs_of(const Int8TileA& tile, int line, int column) {
+  const auto widened = [&](int i) {
+    const __m128i codes =
+        _mm_loadu_si128(reinterpret_cast<const __m128i*>(tile.codes[line + i] + column));
+    return _mm512_mul_ps(_mm512_set1_ps(tile.scales[line + i]),
+                         _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes)));
+  };
+  return paired(widened(0), widened(1));
+}
+
+// Rows [from, from + kRows) of a block and 16 columns from `column` on.
+template <int kRows>
+void multiply_turned_rows(const TileBlock& t, int64_t step, int from, int column) {
+  const BFloat16* a = t.a + from / kLines * kTileSize + from % kLines * kTileDepth;
+  const BFloat16* b = t.b;
+  __m512 sums[kRows][1];
+  for (auto& row : sums) row[0] = _mm512_setzero_ps();
+  for (int64_t p = 0; p < t.depth; ++p, a += kTilePair, b += step) {
+    const auto* tiles = reinterpret_cast<const Int8TileA*>(b);
+    for (int line = 0; line < kBandLines; line += 2) {
+      // What comes next stands far away, where no prefetcher of the CPU sees it coming.
+      for (int64_t at = 0; column == 0 && at < 3; ++at)
+        __builtin_prefetch(reinterpret_cast<const char*>(b + step) + (line / 2 * 3 + at) * 64);
+      const auto pairs =
+          reinterpret_cast<__m512bh>(pairs_of(tiles[line / kLines], line % kLines, column));
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) {
+        int32_t both;
+        std::memcpy(&both, a + i * kTileDepth + line, 4);
+        const auto row = reinterpret_cast<__m512bh>(_mm512_set1_epi32(both));
+        sums[i][0] = _mm512_dpbf16_ps(sums[i][0], row, pairs);
+      }
+    }
+  }
+  TileBlock part = t;
+  part.c += column;
+  part.cols = std::min<int64_t>(kLines, t.cols - column);
+  put_sums(part, from, sums);
+}
+
+void multiply_turned(const TileBlock& t, int64_t step) {
+  for (int column = 0; column < t.cols; column += kLines) {
+    for (int from = 0; from < t.rows; from += kLines) {
+      t.rows - from > 8 ? multiply_turned_rows<16>(t, step, from, column)
+                        : multiply_turned_rows<8>(t, step, from, column);
+    }
+  }
+}
+
 void nothing() {}
 
 }  // namespace
@@ -381,6 +431,7 @@ const MicroTiles kMicroInt8Avx512{multiply,
                                   along_int8<BFloat16>,
                                   across_int8<BFloat16>,
                                   turn_int8,
+                                  multiply_turned,
                                   nothing,
                                   nothing};
 

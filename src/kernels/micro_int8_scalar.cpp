@@ -142,7 +142,8 @@ void nothing() {}
 
 }  // namespace
 
-const MicroTiles kMicroInt8Scalar{multiply,         along<float>, across<float>, along<BFloat16>,
-                                  across<BFloat16>, turn,         nothing,       nothing};
+const MicroTiles kMicroInt8Scalar{multiply,        along<float>,     across<float>,
+                                  along<BFloat16>, across<BFloat16>, turn,
+                                  nullptr,         nothing,          nothing};
 
 }  // namespace moxie::kernels

@@ -87,6 +87,9 @@ struct MicroTiles {
   // The 32 numbers of the 32 lines of two tiles of A as lines of B, of bf16 whatever A holds:
   // number p of line i becomes number i of line p.
   void (*turn)(const BFloat16* a, BFloat16* b);
+  // multiply of a in bf16 with a b of which block.b points to the first tiles of A, `step` numbers
+  // apart, that turn would make tiles of B of; null: turn it first.
+  void (*multiply_turned)(const TileBlock& block, int64_t step);
   // A thread enters before it multiplies and leaves afterwards.
   void (*enter)();
   void (*leave)();

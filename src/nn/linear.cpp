@@ -66,6 +66,12 @@ Tensor Matrix::apply(const Tensor& x, kernels::SharedRows& packed) const {
   return ops::dense(x, use(*param_), arithmetic, own);
 }
 
+// As frozen heads are multiplied: in tiles, or with gradients of more than 8 bits.
+kernels::Arithmetic Matrix::logit_arithmetic() const {
+  const auto trainable = quant::trainable_arithmetic_of(frozen_.compute());
+  return trainable == kernels::Arithmetic::kTiles8 ? trainable : arithmetic();
+}
+
 Tensor Matrix::logits(const Tensor& x) const {
   if (!param_) return ops::linear(x, frozen_.with_fine_gradients());
   return ops::dense(x, use(*param_), arithmetic());

@@ -28,7 +28,8 @@ class Matrix {
   void replace(quant::Weight weight);            // another frozen weight of the same shape
   void set_compute(quant::Compute compute) { frozen_.set_compute(compute); }
   kernels::Arithmetic arithmetic() const { return quant::arithmetic_of(frozen_.compute()); }
-  void widen();  // a trainable value becomes f64, for tests
+  kernels::Arithmetic logit_arithmetic() const;  // of a loss's products, once it trains
+  void widen();                                  // a trainable value becomes f64, for tests
 
   // x [n, cols] -> [n, rows]. packed is x in tiles, or null: made here if that is how it is
   // multiplied, for others that multiply it.

@@ -180,7 +180,9 @@ Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attrib
   const int64_t count = static_cast<int64_t>(rows.size());
   if (count == 0) return result;
   // Even ones: every block decodes the whole head.
-  const int64_t parts = kernels::ceil_div(count, logit_rows_a_block(vocab, sizeof(T)));
+  const int64_t most =
+      wants_w ? logit_rows_of_trained(vocab, d, sizeof(T)) : logit_rows_a_block(vocab, sizeof(T));
+  const int64_t parts = kernels::ceil_div(count, most);
   const int64_t block = kernels::ceil_div(count, parts);
   Tensor logits = Tensor::empty({block, vocab}, hidden.dtype());
   Tensor picked = Tensor::empty({block, d}, hidden.dtype());
@@ -200,8 +202,10 @@ Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attrib
     });
     for (int64_t i = 0; i < n; ++i) result.loss += losses[static_cast<size_t>(i)];
     if (wants_w) {
+      // Beside a label's gradient 8 bits would leave nothing of those 31 tokens have there.
+      const bool is_int8 = attributes.arithmetic == kernels::Arithmetic::kTiles8;
       kernels::gemm_tn(vocab, d, n, logits.data<T>(), picked.data<T>(), result.dw.data<T>(), true,
-                       T{1}, attributes.arithmetic);
+                       T{1}, is_int8 ? kernels::Arithmetic::kBF16 : attributes.arithmetic);
     }
     if (wants_h) {
       head.project_back(logits.data<T>(), n, back.data<T>());

@@ -48,6 +48,12 @@ inline int64_t logit_rows_a_block(int64_t vocab, size_t element) {
       128, kLogitBytes / static_cast<int64_t>(element) / std::max<int64_t>(1, vocab));
 }
 
+// The same where the head [vocab, width] trains: each block reads and writes its whole gradient,
+// and may take as much memory as this.
+inline int64_t logit_rows_of_trained(int64_t vocab, int64_t width, size_t element) {
+  return std::max(logit_rows_a_block(vocab, element), width);
+}
+
 // The same of logits of 16 bits, twice the bytes.
 inline int64_t logit_rows_of_16_bits(int64_t vocab) {
   return std::max<int64_t>(256, kLogitBytes / std::max<int64_t>(1, vocab));
