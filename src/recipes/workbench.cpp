@@ -35,7 +35,11 @@ void set_compute(nn::Decoder& decoder, const std::string& dtype, Purpose purpose
   const bool uses_int8 = dtype == "int8" || dtype == "auto";
   for (nn::Matrix* matrix : decoder.matrices()) {
     const bool has_int8 = matrix->is_frozen() && matrix->frozen().format()->int8 != nullptr;
-    matrix->set_compute(uses_int8 && has_int8 ? integers_for(dtype, purpose) : plain);
+    // Tiles round weights of any format, but only for whom that is asked.
+    const bool rounds =
+        dtype == "int8" && purpose == Purpose::kTraining && kernels::int8_tiles_are_fastest();
+    const bool is_int8 = uses_int8 && (has_int8 || rounds);
+    matrix->set_compute(is_int8 ? integers_for(dtype, purpose) : plain);
   }
 }
 

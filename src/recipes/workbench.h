@@ -22,7 +22,8 @@ enum class Purpose { kTraining, kInference };
 // activations rounded to 8 bits where a matrix is stored in a format that multiplies with them
 // (quant/int8.h), and as auto where it is not; gradients pass through such a matrix in 8 bits where
 // tiles of these are the CPU's fastest (kernels/micro_tiles.h), else exactly, and on AVX2 through
-// any matrix in 7 bits (kernels/micro8.h). auto: int8 for inference (where the CPU multiplies bf16,
+// any matrix in 7 bits (kernels/micro8.h). Training takes such tiles for matrices of any format, as
+// weights are rounded in blocks there anyway. auto: int8 for inference (where the CPU multiplies bf16,
 // for few rows: many are multiplied in tiles), and for training where there is no AMX; other
 // formats take bf16 where the CPU multiplies it, else int16 where that is faster, else f32.
 // `adapter`: a PEFT folder, or "". `cache_type`: what keys and values of generated text are kept
