@@ -121,20 +121,22 @@ std::vector<double> losses_of(const fs::path& out) {
 
 // Off by no more than rounding, and not to one side. A single step of this small model is off by up
 // to 3e-3, and differently on each instruction set.
-void expect_follows(const std::vector<double>& losses, const std::vector<double>& exact) {
+void expect_follows(const std::vector<double>& losses, const std::vector<double>& exact,
+                    double most = 5e-3, double on_the_whole = 8e-4) {
   ASSERT_EQ(exact.size(), 30U);
   ASSERT_EQ(losses.size(), 30U);
   EXPECT_NE(losses, exact);
   double sum = 0;
   for (size_t i = 0; i < exact.size(); ++i) {
-    EXPECT_NEAR(losses[i], exact[i], 5e-3 * exact[i]) << "step " << i;
+    EXPECT_NEAR(losses[i], exact[i], most * exact[i]) << "step " << i;
     sum += losses[i] / exact[i] - 1;
   }
-  EXPECT_NEAR(sum / 30, 0, 8e-4);
+  EXPECT_NEAR(sum / 30, 0, on_the_whole);
 }
 
 // On quantised weights the forward may multiply in integers, or all of a step in bf16: the curve
-// stays that of exact arithmetic but for the rounding.
+// stays that of exact arithmetic but for the rounding. Where tiles of integers are fastest, int8
+// rounds the matrices too that Q8_0's blocks do not fit, and auto leaves these in bf16.
 TEST_F(TrainingCurve, RoundedProductsFollowTheExactOnes) {
   const Json golden = read_json_file(kGolden / "lora.json");
   const fs::path file = out_ / "base.gguf";
@@ -147,10 +149,15 @@ TEST_F(TrainingCurve, RoundedProductsFollowTheExactOnes) {
     });
     curves[dtype] = losses_of(out_ / dtype);
   }
-  expect_follows(curves["int8"], curves["f32"]);
   expect_follows(curves["bf16"], curves["f32"]);
-  EXPECT_EQ(curves["auto"],
-            curves[bf16_is_native() && !kernels::int8_tiles_are_fastest() ? "bf16" : "int8"]);
+  expect_follows(curves["auto"], curves["f32"]);
+  if (kernels::int8_tiles_are_fastest()) {
+    expect_follows(curves["int8"], curves["f32"], 1e-2, 3e-3);
+    EXPECT_NE(curves["auto"], curves["int8"]);
+  } else {
+    expect_follows(curves["int8"], curves["f32"]);
+    EXPECT_EQ(curves["auto"], curves[bf16_is_native() ? "bf16" : "int8"]);
+  }
 }
 
 // Every product of a step, of an adapter on f32 weights and of all weights.
