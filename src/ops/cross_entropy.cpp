@@ -176,8 +176,12 @@ Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attrib
   }
   if (wants_h) result.dh = Tensor::zeros(hidden.shape(), hidden.dtype());
   if (!wants_w && visit_in_16_bits(hidden, head, attributes, rows, result)) return result;
-  if (wants_w) result.dw = Tensor::zeros({vocab, d}, hidden.dtype());
   const int64_t count = static_cast<int64_t>(rows.size());
+  if (wants_w) {  // the first block writes it
+    const Shape shape{vocab, d};
+    result.dw =
+        count == 0 ? Tensor::zeros(shape, hidden.dtype()) : Tensor::empty(shape, hidden.dtype());
+  }
   if (count == 0) return result;
   // Even ones: every block decodes the whole head.
   const int64_t most =
@@ -204,8 +208,9 @@ Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attrib
     if (wants_w) {
       // Beside a label's gradient 8 bits would leave nothing of those 31 tokens have there.
       const bool is_int8 = attributes.arithmetic == kernels::Arithmetic::kTiles8;
-      kernels::gemm_tn(vocab, d, n, logits.data<T>(), picked.data<T>(), result.dw.data<T>(), true,
-                       T{1}, is_int8 ? kernels::Arithmetic::kBF16 : attributes.arithmetic);
+      kernels::gemm_tn(vocab, d, n, logits.data<T>(), picked.data<T>(), result.dw.data<T>(),
+                       first > 0, T{1},
+                       is_int8 ? kernels::Arithmetic::kBF16 : attributes.arithmetic);
     }
     if (wants_h) {
       head.project_back(logits.data<T>(), n, back.data<T>());

@@ -23,8 +23,8 @@ enum class Purpose { kTraining, kInference };
 // (quant/int8.h), and as auto where it is not; gradients pass through such a matrix in 8 bits where
 // tiles of these are the CPU's fastest (kernels/micro_tiles.h), else exactly, and on AVX2 through
 // any matrix in 7 bits (kernels/micro8.h). Training takes such tiles for matrices of any format, as
-// weights are rounded in blocks there anyway. auto: int8 for inference (where the CPU multiplies bf16,
-// for few rows: many are multiplied in tiles), and for training where there is no AMX; other
+// weights are rounded in blocks there anyway. auto: int8 for inference (where the CPU multiplies
+// bf16, for few rows: many are multiplied in tiles), and for training where there is no AMX; other
 // formats take bf16 where the CPU multiplies it, else int16 where that is faster, else f32.
 // `adapter`: a PEFT folder, or "". `cache_type`: what keys and values of generated text are kept
 // in. auto: f16, which rounds them to 11 bits, if any product of the model rounds too; f32 if all
