@@ -70,6 +70,13 @@ void put_back(const Tensor& from, std::span<const int64_t> rows, const Tensor& t
   }
 }
 
+std::vector<int64_t> labels_of(const Attributes& attributes, std::span<const int64_t> rows) {
+  std::vector<int64_t> labels;
+  labels.reserve(rows.size());
+  for (const int64_t row : rows) labels.push_back(attributes.labels[static_cast<size_t>(row)]);
+  return labels;
+}
+
 // What is made of a block of rows whose logits stay in 16 bits.
 struct Block {
   int64_t n;
@@ -84,14 +91,12 @@ void visit_blocks(const Tensor& hidden, const Attributes& attributes,
                   const std::vector<int64_t>& rows, int64_t size, Visit& result, F visit) {
   const auto count = static_cast<int64_t>(rows.size());
   Tensor picked = Tensor::empty({size, hidden.cols()}, DType::kF32);
-  std::vector<int64_t> labels(static_cast<size_t>(size));
   std::vector<double> losses(static_cast<size_t>(size));
   for (int64_t first = 0; first < count; first += size) {
     const int64_t n = std::min(size, count - first);
     const auto own = std::span(rows).subspan(static_cast<size_t>(first), static_cast<size_t>(n));
     pick<float>(hidden, own, picked);
-    std::transform(own.begin(), own.end(), labels.begin(),
-                   [&](int64_t row) { return attributes.labels[static_cast<size_t>(row)]; });
+    const std::vector<int64_t> labels = labels_of(attributes, own);
     visit(Block{n, picked.data<float>(), labels.data(), losses.data()});
     for (int64_t i = 0; i < n; ++i) result.loss += losses[static_cast<size_t>(i)];
     if (result.dh.defined()) put_back<float>(picked, own, result.dh);
@@ -164,6 +169,36 @@ bool visit_in_16_bits(const Tensor& hidden, const Head& head, const Attributes& 
   return true;
 }
 
+// A block of rows whose logits have become gradients.
+template <class T>
+struct Gradients {
+  int64_t n;
+  T* logits;      // [n, vocab]
+  const T* rows;  // [n, d]: hidden
+  const int64_t* labels;
+};
+
+// What they give to the rows, dh [n, d], and to the head, dw [vocab, d]; either may be null.
+template <class T>
+void pass_back(const Head& head, const Gradients<T>& own, T* dh, T* dw, bool adds_to_w) {
+  const int64_t d = head.width(), vocab = head.vocab();
+  const bool is_int8 = head.dense.defined() && head.arithmetic == kernels::Arithmetic::kTiles8;
+  // In 8 bits little would be left of what shares a scale with a label's: this goes its own way.
+  std::vector<T> at_labels(static_cast<size_t>(own.n));
+  for (int64_t i = 0; is_int8 && i < own.n; ++i)
+    at_labels[static_cast<size_t>(i)] = std::exchange(own.logits[i * vocab + own.labels[i]], T{0});
+  if (dw != nullptr)
+    kernels::gemm_tn(vocab, d, own.n, own.logits, own.rows, dw, adds_to_w, T{1}, head.arithmetic);
+  if (dh != nullptr) head.project_back(own.logits, own.n, dh);
+  const auto& kernels = kernels::row_kernels<T>();
+  for (int64_t i = 0; is_int8 && i < own.n; ++i) {
+    const T factor = at_labels[static_cast<size_t>(i)];
+    const int64_t at = own.labels[i] * d;
+    if (dw != nullptr) kernels.add_scaled(own.rows + i * d, factor, dw + at, d);
+    if (dh != nullptr) kernels.add_scaled(head.dense.data<T>() + at, factor, dh + i * d, d);
+  }
+}
+
 template <class T>
 Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attributes, bool wants_h,
                 bool wants_w) {
@@ -195,27 +230,22 @@ Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attrib
   for (int64_t first = 0; first < count; first += block) {
     const int64_t n = std::min(block, count - first);
     const auto own = std::span(rows).subspan(static_cast<size_t>(first), static_cast<size_t>(n));
+    const std::vector<int64_t> labels = labels_of(attributes, own);
     pick<T>(hidden, own, picked);
     head.project(picked.data<T>(), n, logits.data<T>());
     parallel_for(n, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const int64_t label = attributes.labels[static_cast<size_t>(own[static_cast<size_t>(i)])];
-        losses[static_cast<size_t>(i)] = visit_row(attributes.options, logits.data<T>() + i * vocab,
-                                                   vocab, label, wants_h || wants_w);
+        const auto at = static_cast<size_t>(i);
+        losses[at] = visit_row(attributes.options, logits.data<T>() + i * vocab, vocab, labels[at],
+                               wants_h || wants_w);
       }
     });
     for (int64_t i = 0; i < n; ++i) result.loss += losses[static_cast<size_t>(i)];
-    if (wants_w) {
-      // Beside a label's gradient 8 bits would leave nothing of those 31 tokens have there.
-      const bool is_int8 = attributes.arithmetic == kernels::Arithmetic::kTiles8;
-      kernels::gemm_tn(vocab, d, n, logits.data<T>(), picked.data<T>(), result.dw.data<T>(),
-                       first > 0, T{1},
-                       is_int8 ? kernels::Arithmetic::kBF16 : attributes.arithmetic);
-    }
-    if (wants_h) {
-      head.project_back(logits.data<T>(), n, back.data<T>());
-      put_back<T>(back, own, result.dh);
-    }
+    if (!wants_h && !wants_w) continue;
+    pass_back<T>(head, {n, logits.data<T>(), picked.data<T>(), labels.data()},
+                 wants_h ? back.data<T>() : nullptr, wants_w ? result.dw.data<T>() : nullptr,
+                 first > 0);
+    if (wants_h) put_back<T>(back, own, result.dh);
   }
   return result;
 }

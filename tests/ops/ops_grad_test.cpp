@@ -335,6 +335,32 @@ TEST(Ops, CrossEntropyPackedIsThatOfF32) {
   expect_near_in_norm(run(quant::Compute::kTiles8), exact, 3e-2);
 }
 
+// A head that trains, in tiles of 8-bit integers; of the second half of the rows the labels are all
+// but certain, and their gradients small.
+TEST(Ops, CrossEntropyOfATrainedHeadInTilesIsThatOfF32) {
+  Rng rng(5);
+  const Tensor head = random_normal(rng, {500, 64}, 0.5).to(DType::kF32);
+  Tensor hidden = random_normal(rng, {150, 64}).to(DType::kF32);
+  std::vector<int64_t> labels;
+  for (int64_t i = 0; i < hidden.rows(); ++i) {
+    labels.push_back(i * 41 % 500);
+    for (int64_t c = 0; i >= 75 && c < 64; ++c)
+      hidden.data<float>()[i * 64 + c] = head.data<float>()[labels.back() * 64 + c];
+  }
+  for (const bool is_certain : {false, true}) {
+    const auto run = [&](kernels::Arithmetic arithmetic) {
+      Tape tape;
+      const Tensor rows = tape.leaf(hidden.slice_rows(is_certain ? 75 : 0, is_certain ? 150 : 75));
+      const Tensor w = tape.leaf(head);
+      const auto first = labels.begin() + (is_certain ? 75 : 0);
+      const Tensor loss = cross_entropy(rows, w, {first, first + 75}, {}, arithmetic);
+      tape.backward(loss);
+      return std::vector<Tensor>{loss, tape.grad(rows), tape.grad(w)};
+    };
+    expect_near_in_norm(run(kernels::Arithmetic::kTiles8), run(kernels::Arithmetic::kF32), 1.4e-2);
+  }
+}
+
 // The same of logits as codes of integers: by all rows at once, and row by row where a row must not
 // depend on the others.
 struct CrossEntropyCase {
