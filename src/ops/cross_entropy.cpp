@@ -125,7 +125,7 @@ void visit_packed(const quant::Weight& head, float scale, bool wants_h, const Bl
   std::vector<float> at_labels(static_cast<size_t>(block.n));
   kernels::multiply_cross_entropy(packed, {head.decoder(block.n), nullptr}, head.rows(), scale,
                                   block.labels, block.losses, wants_h ? &gradient : nullptr,
-                                  at_labels.data());
+                                  wants_h ? at_labels.data() : nullptr);
   if (!wants_h) return;
   head.matmul_transposed(gradient, block.rows);
   add_at_labels(head, block, at_labels.data());
@@ -138,7 +138,7 @@ void visit_rounded(const quant::Weight& head, float scale, kernels::RoundedRows*
   std::vector<float> at_labels(static_cast<size_t>(block.n));
   kernels::round_cross_entropy(
       block.n, head.rows(), [&](auto... part) { logits.make(part...); }, scale, block.labels,
-      block.losses, gradient, at_labels.data());
+      block.losses, gradient, gradient != nullptr ? at_labels.data() : nullptr);
   if (gradient == nullptr) return;
   head.matmul_transposed(*gradient, block.rows);
   add_at_labels(head, block, at_labels.data());

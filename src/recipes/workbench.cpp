@@ -35,7 +35,7 @@ void set_compute(nn::Decoder& decoder, const std::string& dtype, Purpose purpose
   const bool uses_int8 = dtype == "int8" || dtype == "auto";
   for (nn::Matrix* matrix : decoder.matrices()) {
     const bool has_int8 = matrix->is_frozen() && matrix->frozen().format()->int8 != nullptr;
-    // Tiles round weights of any format, but only for whom that is asked.
+    // Tiles round weights of any format, but only where that is asked for.
     const bool rounds =
         dtype == "int8" && purpose == Purpose::kTraining && kernels::int8_tiles_are_fastest();
     const bool is_int8 = uses_int8 && (has_int8 || rounds);
