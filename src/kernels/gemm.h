@@ -30,7 +30,7 @@ inline constexpr int64_t kFewRows = 4;
 // Wortsman et al. (2023), "Stable and low-precision training for large-scale vision-language
 // models", found that a weight's gradients need more than 8 bits.
 // kBF16 rounds both factors to bf16 (micro_tiles.h); sums are f32, in blocks along k. kTiles8
-// multiplies tiles of 8-bit integers (the same), as of frozen weights, where
+// multiplies tiles of 8-bit integers (there too), as of frozen weights, where
 // int8_tiles_are_fastest(). Here a weight's gradients take part: their factors share scales in
 // blocks of 32 and 128 tokens instead of whole matrices. After Xi et al. (2024), "Jetfire:
 // Efficient and Accurate Transformer Pretraining with INT8 Data Flow and Per-Block Quantization".

@@ -158,23 +158,22 @@ void multiply_turned(const PackedRows& a, const PackedRows& b, float alpha, floa
                      bool accumulate) {
   const int64_t n = b.cols();
   const int64_t step = (b.tiles() + b.spare_tiles()) * pair_size(b.kind());
-  parallel_for(b.tiles(), ceil_div(kSmallWork, b.rows() * a.rows() * kTileDepth + 1),
-               [&](int64_t first, int64_t last) {
-                 for (int64_t tile = first; tile < last; ++tile) {
-                   const int64_t j = tile * kTileDepth;
-                   micro_tiles(b.kind()).multiply_turned(
-                       {.rows = a.rows(),
-                        .cols = std::min(kTileDepth, n - j),
-                        .depth = a.tiles(),
-                        .a = a.band(0),
-                        .b = b.band(0) + tile * pair_size(b.kind()),
-                        .c = c + j,
-                        .ldc = n,
-                        .alpha = alpha,
-                        .accumulate = accumulate},
-                       step);
-                 }
-               });
+  const int64_t grain = ceil_div(kSmallWork, b.rows() * a.rows() * kTileDepth + 1);
+  parallel_for(b.tiles(), grain, [&](int64_t first, int64_t last) {
+    for (int64_t tile = first; tile < last; ++tile) {
+      const int64_t j = tile * kTileDepth;
+      const TileBlock block{.rows = a.rows(),
+                            .cols = std::min(kTileDepth, n - j),
+                            .depth = a.tiles(),
+                            .a = a.band(0),
+                            .b = b.band(0) + tile * pair_size(b.kind()),
+                            .c = c + j,
+                            .ldc = n,
+                            .alpha = alpha,
+                            .accumulate = accumulate};
+      micro_tiles(b.kind()).multiply_turned(block, step);
+    }
+  });
 }
 
 }  // namespace

@@ -62,9 +62,11 @@ void multiply_rows(const TileBlock& t, int from) {
 }
 
 void multiply(const TileBlock& t) {
-  // Eight sums at a time either way.
-  for (int i = 0; t.cols > 16 && i < t.rows; i += 4) multiply_rows<4, 2>(t, i);
-  for (int i = 0; t.cols <= 16 && i < t.rows; i += 8) multiply_rows<8, 1>(t, i);
+  if (t.cols > 16) {  // eight sums at a time either way
+    for (int i = 0; i < t.rows; i += 4) multiply_rows<4, 2>(t, i);
+  } else {
+    for (int i = 0; i < t.rows; i += 8) multiply_rows<8, 1>(t, i);
+  }
 }
 
 // rounding_steps() of 16 lines by the bits of their largest magnitudes.
@@ -355,22 +357,6 @@ void across_int8(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, 
   }
 }
 
-void turn_int8(const BFloat16* a, BFloat16* b) {
-  alignas(64) BFloat16 numbers[2 * kTileSize];
-  for (int64_t i = 0; i < kBandLines; ++i) {
-    const auto& tile = reinterpret_cast<const Int8TileA*>(a)[i / kLines];
-    const int8_t* line = tile.codes[i % kLines];
-    const __m512 scale = _mm512_set1_ps(tile.scales[i % kLines]);
-    const auto widened = [&](int at) {
-      const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(line + at));
-      return _mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes)));
-    };
-    _mm512_store_si512(numbers + i * kTileDepth,
-                       reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(widened(16), widened(0))));
-  }
-  turn(numbers, b);
-}
-
 // Two lines of 16 codes as pairs of numbers.
 __m512i pairs_of(const Int8TileA& tile, int line, int column) {
   const auto widened = [&](int i) {
@@ -380,6 +366,16 @@ __m512i pairs_of(const Int8TileA& tile, int line, int column) {
                          _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes)));
   };
   return paired(widened(0), widened(1));
+}
+
+void turn_int8(const BFloat16* a, BFloat16* b) {
+  const auto* tiles = reinterpret_cast<const Int8TileA*>(a);
+  for (int line = 0; line < kBandLines; line += 2, b += 2 * kLines) {
+    for (int half = 0; half < 2; ++half) {
+      _mm512_storeu_si512(b + half * kTileSize,
+                          pairs_of(tiles[line / kLines], line % kLines, half * kLines));
+    }
+  }
 }
 
 // Rows [from, from + kRows) of a block and 16 columns from `column` on.

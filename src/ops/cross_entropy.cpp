@@ -182,20 +182,18 @@ struct Gradients {
 template <class T>
 void pass_back(const Head& head, const Gradients<T>& own, T* dh, T* dw, bool adds_to_w) {
   const int64_t d = head.width(), vocab = head.vocab();
-  const bool is_int8 = head.dense.defined() && head.arithmetic == kernels::Arithmetic::kTiles8;
   // In 8 bits little would be left of what shares a scale with a label's: this goes its own way.
-  std::vector<T> at_labels(static_cast<size_t>(own.n));
-  for (int64_t i = 0; is_int8 && i < own.n; ++i)
-    at_labels[static_cast<size_t>(i)] = std::exchange(own.logits[i * vocab + own.labels[i]], T{0});
+  std::vector<T> at_labels;
+  for (int64_t i = 0; head.arithmetic == kernels::Arithmetic::kTiles8 && i < own.n; ++i)
+    at_labels.push_back(std::exchange(own.logits[i * vocab + own.labels[i]], T{0}));
   if (dw != nullptr)
     kernels::gemm_tn(vocab, d, own.n, own.logits, own.rows, dw, adds_to_w, T{1}, head.arithmetic);
   if (dh != nullptr) head.project_back(own.logits, own.n, dh);
   const auto& kernels = kernels::row_kernels<T>();
-  for (int64_t i = 0; is_int8 && i < own.n; ++i) {
-    const T factor = at_labels[static_cast<size_t>(i)];
-    const int64_t at = own.labels[i] * d;
-    if (dw != nullptr) kernels.add_scaled(own.rows + i * d, factor, dw + at, d);
-    if (dh != nullptr) kernels.add_scaled(head.dense.data<T>() + at, factor, dh + i * d, d);
+  for (size_t i = 0; i < at_labels.size(); ++i) {
+    const int64_t row = static_cast<int64_t>(i) * d, at = own.labels[i] * d;
+    if (dw != nullptr) kernels.add_scaled(own.rows + row, at_labels[i], dw + at, d);
+    if (dh != nullptr) kernels.add_scaled(head.dense.data<T>() + at, at_labels[i], dh + row, d);
   }
 }
 
@@ -219,8 +217,7 @@ Visit visit_all(const Tensor& hidden, const Head& head, const Attributes& attrib
   }
   if (count == 0) return result;
   // Even ones: every block decodes the whole head.
-  const int64_t most =
-      wants_w ? logit_rows_of_trained(vocab, d, sizeof(T)) : logit_rows_a_block(vocab, sizeof(T));
+  const int64_t most = logit_rows_a_block(vocab, sizeof(T), wants_w ? d : 0);
   const int64_t parts = kernels::ceil_div(count, most);
   const int64_t block = kernels::ceil_div(count, parts);
   Tensor logits = Tensor::empty({block, vocab}, hidden.dtype());

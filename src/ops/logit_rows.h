@@ -42,16 +42,11 @@ double visit_row(const LogitOptions& options, T* row, int64_t vocab, int64_t lab
   return std::log(total) + static_cast<double>(top - chosen);
 }
 
-// Rows whose logits are held at once.
-inline int64_t logit_rows_a_block(int64_t vocab, size_t element) {
-  return std::max<int64_t>(
-      128, kLogitBytes / static_cast<int64_t>(element) / std::max<int64_t>(1, vocab));
-}
-
-// The same where the head [vocab, width] trains: each block reads and writes its whole gradient,
-// and may take as much memory as this.
-inline int64_t logit_rows_of_trained(int64_t vocab, int64_t width, size_t element) {
-  return std::max(logit_rows_a_block(vocab, element), width);
+// Rows whose logits are held at once. Where a head of some width trains, each block reads and
+// writes its whole gradient, and may take as much memory as this.
+inline int64_t logit_rows_a_block(int64_t vocab, size_t element, int64_t trained_width = 0) {
+  const int64_t rows = kLogitBytes / static_cast<int64_t>(element) / std::max<int64_t>(1, vocab);
+  return std::max({int64_t{128}, rows, trained_width});
 }
 
 // The same of logits of 16 bits, twice the bytes.

@@ -72,8 +72,7 @@ uint64_t logit_bytes(const nn::DecoderConfig& c, const nn::Matrix& head, int64_t
   const ops::LogitForm logits =
       head.is_frozen() ? ops::logit_form(head.frozen(), options, learnt) : ops::LogitForm::kF32;
   if (logits == ops::LogitForm::kF32) {
-    const int64_t most = head.is_frozen() ? ops::logit_rows_a_block(c.vocab, kFloat)
-                                          : ops::logit_rows_of_trained(c.vocab, c.hidden, kFloat);
+    const int64_t most = ops::logit_rows_a_block(c.vocab, kFloat, head.is_frozen() ? 0 : c.hidden);
     return static_cast<uint64_t>(std::min(learnt, most) * c.vocab) * kFloat;
   }
   const int64_t rows = std::min(learnt, ops::logit_rows_of_16_bits(c.vocab));

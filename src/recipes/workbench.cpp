@@ -33,12 +33,12 @@ quant::Compute integers_for(const std::string& dtype, Purpose purpose) {
 void set_compute(nn::Decoder& decoder, const std::string& dtype, Purpose purpose) {
   const quant::Compute plain = compute_for(dtype);
   const bool uses_int8 = dtype == "int8" || dtype == "auto";
+  // Tiles round weights of any format, but only where that is asked for.
+  const bool rounds_all =
+      dtype == "int8" && purpose == Purpose::kTraining && kernels::int8_tiles_are_fastest();
   for (nn::Matrix* matrix : decoder.matrices()) {
     const bool has_int8 = matrix->is_frozen() && matrix->frozen().format()->int8 != nullptr;
-    // Tiles round weights of any format, but only where that is asked for.
-    const bool rounds =
-        dtype == "int8" && purpose == Purpose::kTraining && kernels::int8_tiles_are_fastest();
-    const bool is_int8 = uses_int8 && (has_int8 || rounds);
+    const bool is_int8 = uses_int8 && (has_int8 || rounds_all);
     matrix->set_compute(is_int8 ? integers_for(dtype, purpose) : plain);
   }
 }

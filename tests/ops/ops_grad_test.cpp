@@ -347,12 +347,12 @@ TEST(Ops, CrossEntropyOfATrainedHeadInTilesIsThatOfF32) {
     for (int64_t c = 0; i >= 75 && c < 64; ++c)
       hidden.data<float>()[i * 64 + c] = head.data<float>()[labels.back() * 64 + c];
   }
-  for (const bool is_certain : {false, true}) {
+  for (const int64_t begin : {0, 75}) {
     const auto run = [&](kernels::Arithmetic arithmetic) {
       Tape tape;
-      const Tensor rows = tape.leaf(hidden.slice_rows(is_certain ? 75 : 0, is_certain ? 150 : 75));
+      const Tensor rows = tape.leaf(hidden.slice_rows(begin, begin + 75));
       const Tensor w = tape.leaf(head);
-      const auto first = labels.begin() + (is_certain ? 75 : 0);
+      const auto first = labels.begin() + begin;
       const Tensor loss = cross_entropy(rows, w, {first, first + 75}, {}, arithmetic);
       tape.backward(loss);
       return std::vector<Tensor>{loss, tape.grad(rows), tape.grad(w)};
