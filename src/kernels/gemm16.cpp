@@ -218,33 +218,13 @@ void multiply16(const Problem& t) {
   }
 }
 
-int64_t RoundedRows::depth_of(int64_t cols) {
-  Problem product{};
-  product.k = cols;
-  return panel_depth(product);
-}
-
-RoundedRows::RoundedRows(int64_t rows, int64_t cols)
-    : rows_(rows), cols_(cols), depth_(depth_of(cols)) {
-  const int64_t lines = blocks() * round_up(rows, kCols16);
-  codes_ = Tensor::empty({lines * depth_ / 2}, DType::kI32);
-  scales_ = Tensor::empty({lines}, DType::kF32);
-}
-
-int16_t* RoundedRows::codes(int64_t block, int64_t row) const {
-  const int64_t line = block * round_up(rows_, kCols16) + row;
-  return reinterpret_cast<int16_t*>(codes_.data<int32_t>()) + line * depth_;
-}
-
-float* RoundedRows::scales(int64_t block) const {
-  return scales_.data<float>() + block * round_up(rows_, kCols16);
-}
-
 void multiply_nn(const RoundedRows& a, int64_t n, const RowDecoder& w, float* c) {
+  if (a.arithmetic() == Arithmetic::kInt8) return multiply_nn8(a, n, w, c);
   const Source source{.decoder = &w, .ld = n};
   const Problem t{a.rows(), n, a.cols(), nullptr, 0, 1, source, c, false, 1};
-  auto* codes = reinterpret_cast<int32_t*>(a.codes(0, 0));
-  multiply(t, {a.depth(), 0, a.blocks(), round_up(t.m, kCols16), false, codes, a.scales(0)});
+  auto* codes = reinterpret_cast<int32_t*>(a.codes<int16_t>());
+  const int64_t depth = a.span();
+  multiply(t, {depth, 0, ceil_div(t.k, depth), round_up(t.m, kCols16), false, codes, a.scales()});
 }
 
 }  // namespace moxie::kernels

@@ -5,6 +5,7 @@
 #include "base/threads.h"
 #include "kernels/gemm_parts.h"
 #include "kernels/micro8.h"
+#include "kernels/rounded_rows.h"
 #include "kernels/scratch.h"
 
 // A is rounded first, by all threads, and B as it is packed: a panel holds 16 columns over all of
@@ -23,7 +24,6 @@ namespace {
 
 constexpr int64_t kPanelBytes = 256 * 1024;      // of B in L2
 constexpr int64_t kMostBytes = 4 * 1024 * 1024;  // of A at a time
-constexpr int64_t kMostBlocks = 16;              // of a panel: 32 KiB pass through L1 a strip
 constexpr int64_t kBufferCols = 256;             // of B that are decoded at a time
 constexpr int64_t kGrainCodes = 16 * 1024;
 
@@ -42,9 +42,10 @@ int64_t depth_of(int64_t k) {
 struct Rounded {
   int64_t first, count;  // of k
   int64_t depth;
-  int64_t rank;    // of the LoRA whose dh is one more block; 0: none
-  uint8_t* codes;  // [rows, row_bytes()]
-  float* scales;   // [rows, all_blocks()]
+  int64_t rank;              // of the LoRA whose dh is one more block; 0: none
+  uint8_t* codes;            // [rows, row_bytes()]
+  float* scales;             // [rows, all_blocks()]
+  bool is_positive = false;  // codes are stored as they are
 
   int64_t blocks() const { return ceil_div(count, depth); }
   int64_t thin_depth() const { return round_up(rank, kStep8); }
@@ -58,6 +59,7 @@ struct Rounded {
 struct Panels {
   int64_t j0, j1;
   int64_t blocks, last_depth, bytes;  // of a panel
+  bool meets_positive;
   int8_t* at;
 };
 Panels panels_of(const Rounded& r, bool with_thin, int64_t j0, int64_t j1) {
@@ -68,6 +70,7 @@ Panels panels_of(const Rounded& r, bool with_thin, int64_t j0, int64_t j1) {
            r.blocks() + (is_longer ? 1 : 0),
            is_longer ? r.thin_depth() : r.depth,
            r.blocks() * block8_bytes(r.depth) + thin_bytes,
+           r.is_positive,
            nullptr};
   const int64_t bytes = ceil_div(j1 - j0, kCols8) * p.bytes;
   const Scratch slot = with_thin ? Scratch::kPanels : Scratch::kTiles;
@@ -82,8 +85,10 @@ void round_block(const Panels& panels, int64_t block, int64_t depth, int64_t fro
       block + 1 == panels.blocks ? panels.bytes - block8_bytes(depth) : block * block8_bytes(depth);
   for (int64_t j = from; j < to; j += kCols8, x += kCols8) {
     const auto columns = static_cast<int>(std::min<int64_t>(kCols8, to - j));
-    micro8().round_columns(x, ld, count, columns, depth,
-                           panels.at + (j - panels.j0) / kCols8 * panels.bytes + at);
+    int8_t* codes = panels.at + (j - panels.j0) / kCols8 * panels.bytes + at;
+    micro8().round_columns(x, ld, count, columns, depth, codes);
+    if (panels.meets_positive)
+      std::fill_n(reinterpret_cast<Block8*>(codes + depth * kCols8)->starts, kCols8, 0);
   }
 }
 
@@ -203,10 +208,18 @@ void round_rows(const Problem& t, const Rounded& r, const ThinTerm* thin) {
   });
 }
 
+// C (+)= A B over the k's that are rounded.
+void multiply(const Problem& t, const Rounded& r, const ThinTerm* thin) {
+  deal_rectangles(t, micro8().rows, column_unit(t, kCols8), pack_cost(t),
+                  [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+                    rectangle(t, r, thin, i0, i1, j0, j1);
+                  });
+}
+
 void multiply(const Problem& t, const ThinTerm* thin) {
   const int64_t m = t.m, k = t.k;
   const int64_t depth = depth_of(k);
-  const int64_t most = std::clamp<int64_t>(kMostBytes / (m * depth), 1, kMostBlocks);
+  const int64_t most = std::clamp<int64_t>(kMostBytes / (m * depth), 1, kBlocksOfPart8);
   for (int64_t first = 0; first < k; first += most * depth) {
     Rounded rounded{first, std::min(k - first, most * depth), depth, 0, nullptr, nullptr};
     if (thin != nullptr && first + rounded.count == k) rounded.rank = thin->rank;
@@ -216,10 +229,7 @@ void multiply(const Problem& t, const ThinTerm* thin) {
     rounded.codes = reinterpret_cast<uint8_t*>(memory);
     rounded.scales = memory + codes;
     round_rows(t, rounded, thin);
-    deal_rectangles(t, micro8().rows, column_unit(t, kCols8), pack_cost(t),
-                    [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
-                      rectangle(t, rounded, thin, i0, i1, j0, j1);
-                    });
+    multiply(t, rounded, thin);
   }
 }
 
@@ -227,6 +237,18 @@ void multiply(const Problem& t, const ThinTerm* thin) {
 
 void multiply8(const Problem& t) {
   multiply(t, nullptr);
+}
+
+void multiply_nn8(const RoundedRows& a, int64_t n, const RowDecoder& w, float* c) {
+  const Problem t{a.rows(), n, a.cols(), nullptr, 0, 1, {.decoder = &w, .ld = n}, c, false, 1};
+  constexpr int64_t kPart = kBlocksOfPart8 * kDepth8;
+  for (int64_t first = 0; first < t.k; first += kPart) {
+    const RoundedRows::Place at = a.place_of(0, first);
+    const int64_t count = std::min(kPart, t.k - first);
+    multiply(t,
+             {first, count, kDepth8, 0, a.codes<uint8_t>() + at.code, a.scales() + at.scale, true},
+             nullptr);
+  }
 }
 
 void gemm_nn_int8(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w,

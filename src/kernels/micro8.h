@@ -11,14 +11,17 @@ namespace moxie::kernels {
 
 inline constexpr int kMostA8 = 63;
 inline constexpr int kMostB8 = 65;
+inline constexpr int kMostPositive8 = 2 * kMostA8;  // of codes of A that are stored as they are
 inline constexpr int64_t kDepth8 = 128;
 inline constexpr int64_t kStep8 = 8;  // a block's depth is a multiple of this, codes beyond k are 0
 inline constexpr int kCols8 = 16;     // columns of a panel of B
+inline constexpr int64_t kBlocksOfPart8 = 16;  // of a panel: 32 KiB pass through L1 a strip
 
 // A block of a panel is its codes, [depth / 4, 16, 4], and behind them:
 struct Block8 {
   float scales[kCols8];
-  int32_t starts[kCols8];  // -kMostA8 times the sum of the column's codes
+  int32_t starts[kCols8];  // what sums begin with: -kMostA8 times the sum of the column's codes,
+                           // or 0 where A's are positive and stored as they are
 };
 constexpr int64_t block8_bytes(int64_t depth) {
   return depth * kCols8 + int64_t{sizeof(Block8)};
@@ -45,6 +48,8 @@ struct Micro8 {
   // their scale: NaN where one of them is no number or infinite, and then all codes are 0, as where
   // all are too small (rounding.h).
   float (*round_row)(const float* x, int64_t k, uint8_t* codes);
+  // The same of numbers from 0 on, whose codes are at most kMostPositive8 and nothing is added to.
+  float (*round_positive)(const float* x, int64_t k, uint8_t* codes);
   // Rounds n <= 16 columns of k <= kDepth8 rows, x[p * ld + j], into a block of this depth; columns
   // beyond n are 0.
   void (*round_columns)(const float* x, int64_t ld, int64_t k, int n, int64_t depth, int8_t* block);

@@ -62,15 +62,17 @@ void tile(const Tile8& t) {
   run_tile<kRows>(t, []<int kR>(const Tile8& part) { full_tile<kR>(part); });
 }
 
-float round_row(const float* x, int64_t k, uint8_t* codes) {
-  const RoundingSteps steps = rounding_steps(largest_magnitude(x, k), kMostA8);
+// Codes of at most kMost, stored with kZero added.
+template <int kMost, int kZero>
+float round(const float* x, int64_t k, uint8_t* codes) {
+  const RoundingSteps steps = rounding_steps(largest_magnitude(x, k), kMost);
   const int64_t padded = (k + kStep8 - 1) / kStep8 * kStep8;
   if (steps.inverse == 0) {
-    std::fill_n(codes, padded, static_cast<uint8_t>(kMostA8));
+    std::fill_n(codes, padded, static_cast<uint8_t>(kZero));
     return steps.scale;
   }
   const __m256 inverse = _mm256_set1_ps(steps.inverse);
-  const __m256i zero = _mm256_set1_epi8(kMostA8);
+  const __m256i zero = _mm256_set1_epi8(kZero);
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   const auto eight = [&](const float* at) {
     return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(at), inverse));
@@ -83,8 +85,8 @@ float round_row(const float* x, int64_t k, uint8_t* codes) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + p), _mm256_add_epi8(bytes, zero));
   }
   for (; p < k; ++p)
-    codes[p] = static_cast<uint8_t>(kMostA8 + _mm_cvtss_si32(_mm_set_ss(x[p] * steps.inverse)));
-  std::fill(codes + k, codes + padded, static_cast<uint8_t>(kMostA8));
+    codes[p] = static_cast<uint8_t>(kZero + _mm_cvtss_si32(_mm_set_ss(x[p] * steps.inverse)));
+  std::fill(codes + k, codes + padded, static_cast<uint8_t>(kZero));
   return steps.scale;
 }
 
@@ -120,7 +122,8 @@ void round_columns(const float* x, int64_t ld, int64_t k, int n, int64_t depth, 
 
 }  // namespace
 
-const Micro8 kMicro8Avx2{kRows, tile, round_row, round_columns};
+const Micro8 kMicro8Avx2{kRows, tile, round<kMostA8, kMostA8>, round<kMostPositive8, 0>,
+                         round_columns};
 
 }  // namespace moxie::kernels
 #endif

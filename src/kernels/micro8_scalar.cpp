@@ -33,10 +33,12 @@ void tile(const Tile8& t) {
   }
 }
 
-float round_row(const float* x, int64_t k, uint8_t* codes) {
-  std::fill_n(codes, (k + kStep8 - 1) / kStep8 * kStep8, static_cast<uint8_t>(kMostA8));
-  return round_all(x, 1, k, kMostA8,
-                   [&](int64_t p, int code) { codes[p] = static_cast<uint8_t>(code + kMostA8); });
+// Codes of at most kMost, stored with kZero added.
+template <int kMost, int kZero>
+float round(const float* x, int64_t k, uint8_t* codes) {
+  std::fill_n(codes, (k + kStep8 - 1) / kStep8 * kStep8, static_cast<uint8_t>(kZero));
+  return round_all(x, 1, k, kMost,
+                   [&](int64_t p, int code) { codes[p] = static_cast<uint8_t>(code + kZero); });
 }
 
 void round_columns(const float* x, int64_t ld, int64_t k, int n, int64_t depth, int8_t* block) {
@@ -55,6 +57,7 @@ void round_columns(const float* x, int64_t ld, int64_t k, int n, int64_t depth, 
 
 }  // namespace
 
-const Micro8 kMicro8Scalar{kRows, tile, round_row, round_columns};
+const Micro8 kMicro8Scalar{kRows, tile, round<kMostA8, kMostA8>, round<kMostPositive8, 0>,
+                           round_columns};
 
 }  // namespace moxie::kernels

@@ -9,14 +9,13 @@
 #include "base/threads.h"
 #include "kernels/gemm_parts.h"
 #include "kernels/label_loss.h"
-#include "kernels/micro16.h"
 #include "kernels/rowwise.h"
 #include "kernels/scratch.h"
 
 namespace moxie::kernels {
 namespace {
 
-constexpr int64_t kRowsAtOnce = 128;  // of logits in L2: with blocks of 384, 192 KiB
+constexpr int64_t kRowsAtOnce = 128;  // of logits in L2: with blocks of 384 to 512, 192 to 256 KiB
 constexpr int64_t kGrainRows = 16;
 
 class CrossEntropy {
@@ -24,7 +23,8 @@ class CrossEntropy {
   CrossEntropy(int64_t rows, int64_t vocab, float factor, const int64_t* labels,
                RoundedRows* gradient)
       : rows_(rows),
-        depth_(RoundedRows::depth_of(vocab)),
+        depth_(RoundedRows::span_of(
+            vocab, gradient != nullptr ? gradient->arithmetic() : Arithmetic::kInt16)),
         blocks_(ceil_div(vocab, depth_)),
         vocab_(vocab),
         factor_(factor),
@@ -63,7 +63,7 @@ class CrossEntropy {
     if (gradient_ != nullptr) {
       const auto share = static_cast<float>(row.share);
       for (int64_t block = 0; block < blocks_; ++block) {
-        gradient_->scales(block)[i] *= share * std::exp(most_[at(block, i)] - top);
+        gradient_->scale(block, i, share * std::exp(most_[at(block, i)] - top));
       }
       at_labels[i] = row.gradient;
     }
@@ -86,9 +86,7 @@ class CrossEntropy {
     const float most = std::max(kernels.max(logits, count), std::numeric_limits<float>::lowest());
     most_[at(block, i)] = most;
     total_[at(block, i)] = kernels.exp_sum(logits, most, logits, count);
-    if (gradient_ == nullptr) return;
-    gradient_->scales(block)[i] =
-        micro16().round_row(logits, count, kMost16, gradient_->codes(block, i));
+    if (gradient_ != nullptr) gradient_->round(block, i, logits);
   }
 
   int64_t rows_, depth_, blocks_, vocab_;

@@ -1,8 +1,8 @@
 #pragma once
-// Cross-entropy in 16-bit codes: logits are made a block of the vocabulary at a time and turn into
-// codes of their exponentials while they are in L2, each row relative to its largest in the block;
-// what the softmax divides by, known when all blocks are done, goes into the blocks' scales. After
-// Milakov and Gimelshein (2018), "Online normalizer calculation for softmax".
+// Cross-entropy in codes of 16 or 8 bits: logits are made a block of the vocabulary at a time and
+// turn into codes of their exponentials while they are in L2, each row relative to its largest in
+// the block; what the softmax divides by, known when all blocks are done, goes into the blocks'
+// scales. After Milakov and Gimelshein (2018), "Online normalizer calculation for softmax".
 #include <cstdint>
 #include <functional>
 

@@ -163,7 +163,7 @@ bool visit_in_16_bits(const Tensor& hidden, const Head& head, const Attributes& 
   kernels::RoundedRows gradient;
   visit_blocks(hidden, attributes, rows, size, result, [&](const Block& block) {
     if (wants_h && gradient.rows() != block.n)
-      gradient = kernels::RoundedRows(block.n, head.vocab());
+      gradient = kernels::RoundedRows(block.n, head.vocab(), head.frozen.softmax_arithmetic());
     visit_rounded(head.frozen, scale, wants_h ? &gradient : nullptr, block);
   });
   return true;

@@ -115,6 +115,10 @@ kernels::Arithmetic trainable_arithmetic_of(Compute compute) {
   return is_int8_of_avx2(compute) ? kernels::Arithmetic::kInt8 : arithmetic_of(compute);
 }
 
+bool keeps_bf16(Compute compute) {
+  return arithmetic_of(compute) == kernels::Arithmetic::kBF16 || is_int8_of_avx2(compute);
+}
+
 Weight::Weight(const Named<QuantFormat>& format, int64_t rows, int64_t cols, const std::byte* bytes,
                std::shared_ptr<const void> owner)
     : format_(&format), rows_(rows), cols_(cols), bytes_(bytes), owner_(std::move(owner)) {
@@ -303,6 +307,11 @@ void Weight::matmul_transposed(const float* dy, int64_t n, const kernels::ThinTe
                                bool accumulate) const {
   MOXIE_ASSERT(gradients_are_int8(n));
   kernels::gemm_nn_int8(n, cols_, rows_, dy, decoder(n), thin, dx, accumulate);
+}
+
+kernels::Arithmetic Weight::softmax_arithmetic() const {
+  const bool is_int8 = is_int8_of_avx2(compute_) && !has_fine_gradients_;
+  return is_int8 ? kernels::Arithmetic::kInt8 : kernels::Arithmetic::kInt16;
 }
 
 void Weight::matmul_transposed(const kernels::RoundedRows& dy, float* dx) const {

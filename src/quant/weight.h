@@ -35,6 +35,8 @@ inline constexpr int64_t kMixedRows = 48;
 kernels::Arithmetic arithmetic_of(Compute compute);  // of products that int8 does not take
 // Of a trainable matrix inside a network.
 kernels::Arithmetic trainable_arithmetic_of(Compute compute);
+// Whether a backward may see what it needs rounded to bf16, since products round more.
+bool keeps_bf16(Compute compute);
 
 class LowRankCopy;  // low_rank.h
 
@@ -90,7 +92,9 @@ class Weight {
   // The same with the products of a LoRA beside it, where gradients_are_int8().
   void matmul_transposed(const float* dy, int64_t n, const kernels::ThinTerm& thin, float* dx,
                          bool accumulate) const;
-  void matmul_transposed(const kernels::RoundedRows& dy, float* dx) const;  // in 16-bit integers
+  void matmul_transposed(const kernels::RoundedRows& dy, float* dx) const;  // in integers
+  // Of softmaxes as dy there, labels apart (kernels/label_loss.h): kInt16 or kInt8.
+  kernels::Arithmetic softmax_arithmetic() const;
   // The same over decoded values in double, for tests and f64 runs.
   void matmul(const double* x, int64_t n, double* y, bool accumulate = false) const;
   void matmul_transposed(const double* dy, int64_t n, double* dx, bool accumulate = false) const;

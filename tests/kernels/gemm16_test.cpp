@@ -115,14 +115,10 @@ TEST(Gemm16Rounded, EqualsTheProductThatRoundsThem) {
     const RowDecoder decoder{&rows, copy_row<1>, 1};
     for (const int64_t m : {1, 37}) {
       const auto dy = normals(m * out, 13);
-      RoundedRows rounded(m, out);
+      const RoundedRows rounded(m, out, Arithmetic::kInt16);
       for (int64_t i = 0; i < m; ++i) {
-        for (int64_t block = 0; block < rounded.blocks(); ++block) {
-          const int64_t first = block * rounded.depth();
-          rounded.scales(block)[i] = micro16().round_row(dy.data() + i * out + first,
-                                                         std::min(rounded.depth(), out - first),
-                                                         kMost16, rounded.codes(block, i));
-        }
+        for (int64_t first = 0; first < out; first += rounded.span())
+          rounded.round(first / rounded.span(), i, dy.data() + i * out + first);
       }
       std::vector<float> dx(static_cast<size_t>(m * in)), want(dx);
       multiply_nn(rounded, in, decoder, dx.data());

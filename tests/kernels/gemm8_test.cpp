@@ -10,6 +10,7 @@
 #include "kernels/gemm.h"
 #include "kernels/micro8.h"
 #include "kernels/products.h"
+#include "kernels/rounded_rows.h"
 #include "normals.h"
 
 namespace moxie::kernels {
@@ -156,6 +157,31 @@ TEST(Gemm8, TakesALoraAlong) {
 }
 
 // The largest codes of one sign everywhere: sums of 16 bits must not wrap.
+// The same of numbers from 0 on that are rounded before.
+std::vector<float> run_rounded(const Size& s, const std::vector<float>& a,
+                               const std::vector<float>& b) {
+  const RoundedRows rounded(s.m, s.k, Arithmetic::kInt8);
+  for (int64_t i = 0; i < s.m; ++i) {
+    for (int64_t first = 0; first < s.k; first += rounded.span())
+      rounded.round(first / rounded.span(), i, a.data() + i * s.k + first);
+  }
+  const Rows rows{&b, s.n};
+  std::vector<float> c(static_cast<size_t>(s.m * s.n), 7.0f);
+  multiply_nn(rounded, s.n, {&rows, copy_row<8>, 8}, c.data());
+  return c;
+}
+
+TEST(Gemm8, RowsRoundedBeforeHaveABitMore) {
+  for (const Size& s : kSizes) {
+    auto a = normals(s.m * s.k, 1);
+    for (float& x : a) x = std::fabs(x);
+    const auto b = normals(s.n * s.k, 2);
+    const auto c = run_rounded(s, a, b);
+    expect_rounded(Kind::kNN, s, a, b, std::vector<float>(c.size()), c,
+                   {1.0 / (2 * kMostPositive8), 1.0 / (2 * kMostB8)});
+  }
+}
+
 TEST(Gemm8, HoldsTheLargestSums) {
   const Size s{6, 16, 256};
   for (const float sign : {1.0f, -1.0f}) {
@@ -163,6 +189,7 @@ TEST(Gemm8, HoldsTheLargestSums) {
     const std::vector<float> b(static_cast<size_t>(s.n * s.k), sign);
     const auto c = run(s, a, b, std::vector<float>(static_cast<size_t>(s.m * s.n)), false);
     for (const float x : c) EXPECT_NEAR(x, 512 * sign, 1e-3);
+    for (const float x : run_rounded(s, a, b)) EXPECT_NEAR(x, 512 * sign, 1e-3);
   }
 }
 
@@ -189,6 +216,12 @@ TEST(Micro8, TheVectorTableHasTheBitsOfTheScalarOne) {
     }
     EXPECT_EQ(rows, others);
     EXPECT_EQ(std::memcmp(a_scales, wanted, sizeof wanted), 0);
+    std::vector<float> positive(x.begin() + 100, x.begin() + 100 + k);
+    for (float& number : positive) number = std::fabs(number);
+    std::vector<uint8_t> codes(static_cast<size_t>(depth), 77), same(codes);
+    EXPECT_EQ(fast.round_positive(positive.data(), k, codes.data()),
+              plain.round_positive(positive.data(), k, same.data()));
+    EXPECT_EQ(codes, same);
     for (int n = 1; n <= kCols8; ++n) {
       std::vector<int8_t> panel(static_cast<size_t>(2 * block8_bytes(depth)), 77), other(panel);
       for (int64_t block = 0; block < 2; ++block) {

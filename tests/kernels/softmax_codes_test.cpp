@@ -15,8 +15,15 @@ namespace {
 
 struct Result {
   std::vector<double> losses;
-  std::vector<float> gradient, at_labels, most;  // most: of a number's row and block
+  std::vector<float> gradient, at_labels, step;  // step: of a number's code, in its row and block
 };
+
+// A number as the codes have it.
+float value_of(const RoundedRows& rows, const RoundedRows::Place& at) {
+  const bool is_int8 = rows.arithmetic() == Arithmetic::kInt8;
+  const int code = is_int8 ? rows.codes<uint8_t>()[at.code] : rows.codes<int16_t>()[at.code];
+  return rows.scales()[at.scale] * static_cast<float>(code);
+}
 
 struct Case {
   int64_t rows, vocab;
@@ -32,7 +39,7 @@ struct Case {
     for (int64_t i = 0; i < rows; ++i) labels.push_back(i * 37 % vocab);
   }
   float& at(int64_t i, int64_t j) { return logits[size_t(i * vocab + j)]; }
-  Result run(bool wants_gradient) const {
+  Result run(Arithmetic arithmetic, bool wants_gradient = true) const {
     const auto part = [this](int64_t i0, int64_t i1, int64_t j0, int64_t j1, float* out) {
       for (int64_t i = i0; i < i1; ++i) {
         const float* row = logits.data() + i * vocab;
@@ -46,28 +53,34 @@ struct Case {
                           nullptr);
       return result;
     }
-    RoundedRows rounded(rows, vocab);
+    RoundedRows rounded(rows, vocab, arithmetic);
     round_cross_entropy(rows, vocab, part, factor, labels.data(), result.losses.data(), &rounded,
                         result.at_labels.data());
     for (int64_t i = 0; i < rows; ++i) {
       for (int64_t j = 0; j < vocab; ++j) {
-        const int64_t block = j / rounded.depth();
-        const float scale = rounded.scales(block)[i];
-        result.gradient[size_t(i * vocab + j)] =
-            scale * rounded.codes(block, i)[j - block * rounded.depth()];
-        result.most[size_t(i * vocab + j)] = 2047 * scale;
+        const RoundedRows::Place at = rounded.place_of(i, j);
+        result.gradient[size_t(i * vocab + j)] = value_of(rounded, at);
+        result.step[size_t(i * vocab + j)] = rounded.scales()[at.scale];
       }
     }
     return result;
   }
 };
 
-const Case kCases[] = {{1, 1, 1}, {3, 2, 1}, {5, 385, 0.5f}, {70, 1001, 1.5f}, {300, 777, 1}};
+class SoftmaxCodes : public testing::TestWithParam<Arithmetic> {};
+INSTANTIATE_TEST_SUITE_P(Integers, SoftmaxCodes,
+                         testing::Values(Arithmetic::kInt16, Arithmetic::kInt8));
 
-TEST(SoftmaxCodes, AreTheCrossEntropyAndItsGradient) {
+// 4500: more than one part of 8-bit codes, and some of a block.
+const Case kCases[] = {{1, 1, 1},        {3, 2, 1},     {5, 385, 0.5f},
+                       {70, 1001, 1.5f}, {300, 777, 1}, {9, 4500, 1}};
+
+TEST_P(SoftmaxCodes, AreTheCrossEntropyAndItsGradient) {
   for (const Case& c : kCases) {
-    const Result got = c.run(true);
-    EXPECT_EQ(c.run(false).losses, got.losses);
+    const Result got = c.run(GetParam());
+    if (GetParam() == Arithmetic::kInt16) {
+      EXPECT_EQ(c.run(GetParam(), false).losses, got.losses);
+    }
     for (int64_t i = 0; i < c.rows; ++i) {
       const auto label = c.labels[size_t(i)];
       double sum = 0, others = 0;
@@ -84,7 +97,7 @@ TEST(SoftmaxCodes, AreTheCrossEntropyAndItsGradient) {
       for (int64_t j = 0; j < c.vocab; ++j) {
         const auto at = size_t(i * c.vocab + j);
         const double want = j == label ? 0 : c.factor * std::exp(logit(j)) / sum;
-        ASSERT_NEAR(got.gradient[at], want, got.most[at] / 4094 * 1.001 + 1e-5 * want)
+        ASSERT_NEAR(got.gradient[at], want, got.step[at] / 2 * 1.001 + 1e-5 * want)
             << "row " << i << ", column " << j;
       }
     }
@@ -92,10 +105,11 @@ TEST(SoftmaxCodes, AreTheCrossEntropyAndItsGradient) {
 }
 
 // What is left of a label that is all but certain, and of the others beside it.
-TEST(SoftmaxCodes, CertainLabelsKeepTheirDigits) {
+TEST_P(SoftmaxCodes, CertainLabelsKeepTheirDigits) {
+  const bool is_int8 = GetParam() == Arithmetic::kInt8;  // where small numbers become 0
   Case c(64, 500, 1);
   for (int64_t i = 0; i < c.rows; ++i) c.at(i, c.labels[size_t(i)]) = 40;
-  const Result got = c.run(true);
+  const Result got = c.run(GetParam());
   for (int64_t i = 0; i < c.rows; ++i) {
     double others = 0, left = 0;
     for (int64_t j = 0; j < c.vocab; ++j) {
@@ -103,17 +117,17 @@ TEST(SoftmaxCodes, CertainLabelsKeepTheirDigits) {
       left += got.gradient[size_t(i * c.vocab + j)];
     }
     EXPECT_NEAR(got.at_labels[size_t(i)], -others, 1e-5 * others);
-    EXPECT_NEAR(left, others, 1e-2 * others);
+    EXPECT_NEAR(left, others, (is_int8 ? 0.03 : 1e-2) * others);
   }
 }
 
-TEST(SoftmaxCodes, NumbersOutOfRangeSpoilTheirOwnRowOnly) {
+TEST_P(SoftmaxCodes, NumbersOutOfRangeSpoilTheirOwnRowOnly) {
   Case c(40, 900, 1);
-  const Result whole = c.run(true);
+  const Result whole = c.run(GetParam());
   c.at(3, 800) = std::numeric_limits<float>::quiet_NaN();
   c.at(5, 2) = std::numeric_limits<float>::infinity();
   c.at(7, c.labels[7]) = std::numeric_limits<float>::quiet_NaN();
-  const Result got = c.run(true);
+  const Result got = c.run(GetParam());
   for (int64_t i = 0; i < c.rows; ++i) {
     const auto row = size_t(i);
     const bool is_spoilt = i == 3 || i == 5 || i == 7;
@@ -128,14 +142,14 @@ TEST(SoftmaxCodes, NumbersOutOfRangeSpoilTheirOwnRowOnly) {
   }
 }
 
-TEST(SoftmaxCodes, BitsDoNotDependOnThreads) {
+TEST_P(SoftmaxCodes, BitsDoNotDependOnThreads) {
   const int before = thread_count();
   const Case c(300, 1000, 1);
   set_thread_count(1);
-  const Result one = c.run(true);
+  const Result one = c.run(GetParam());
   for (const int threads : {2, 3}) {
     set_thread_count(threads);
-    const Result more = c.run(true);
+    const Result more = c.run(GetParam());
     EXPECT_EQ(more.losses, one.losses);
     EXPECT_EQ(more.gradient, one.gradient);
     EXPECT_EQ(more.at_labels, one.at_labels);
