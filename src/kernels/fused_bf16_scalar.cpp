@@ -54,14 +54,12 @@ void gate_backward(Activation kind, const float* dy, const BFloat16* g, const BF
   float gradients[2][kBlockNumbers];
   widen(g, values[0]);
   widen(u, values[1]);
+  float out[kBlockNumbers];
   row_kernels<float>().gate_backward(kind, values[0], values[1], dy, gradients[0], gradients[1],
-                                     kBlockNumbers);
+                                     y != nullptr ? out : nullptr, kBlockNumbers);
   kRound(gradients[0], dg);
   kRound(gradients[1], du);
-  if (y == nullptr) return;
-  float out[kBlockNumbers];
-  row_kernels<float>().gate(kind, values[0], values[1], out, kBlockNumbers);
-  round(out, y);
+  if (y != nullptr) round(out, y);
 }
 
 void settle() {}

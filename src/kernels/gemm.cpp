@@ -238,36 +238,62 @@ void gemm_tn(int64_t m, int64_t n, int64_t k, const float* a, const BFloat16* b,
   run({m, n, k, a, 1, m, {.decoder = &rows, .ld = n}, c, accumulate, 1}, Arithmetic::kTiles8);
 }
 
-void thin_tn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
-             float alpha) {
-  constexpr int64_t kRows = 32, kMostCols = 128;  // of b that stand in L1, as panels
+namespace {
+
+void bring(const float* from, float* to, int64_t n) {
+  std::memcpy(to, from, static_cast<size_t>(n) * 4);
+}
+void bring(const BFloat16* from, float* to, int64_t n) {
+  row_kernels<float>().widen_bf16(from, to, n);
+}
+
+template <class T>
+void thin(int64_t m, int64_t n, int64_t k, const float* a, const T* b, float* c, float alpha) {
+  constexpr int64_t kRows = 32, kMostCols = 128;  // of b that stand in L1, in f32
   constexpr int64_t kAhead = 16;                  // rows that are asked for
+  constexpr auto kLine = static_cast<int64_t>(64 / sizeof(T));
   const Micro& kernel = micro();
   const int64_t threads = thread_count();
   const int64_t cols = std::min<int64_t>(
       kMostCols, round_up(ceil_div(n, threads * ceil_div(n, threads * kMostCols)), kernel.cols));
   if (k == 0) std::memset(c, 0, static_cast<size_t>(m * n) * 4);
-  parallel_for(
-      ceil_div(n, cols), ceil_div(kSmallWork, m * cols * k + 1), [&](int64_t begin, int64_t end) {
-        float* panels = scratch(Scratch::kPanels, kRows * (kMostCols + kernel.cols));
-        for (int64_t j = begin * cols; j < std::min(n, end * cols); j += cols) {
-          const int64_t stop = std::min(n, j + cols);
-          for (int64_t p = 0; p < k; p += kRows) {
-            const int64_t depth = std::min(kRows, k - p);
-            for (int64_t row = p + kAhead; row < std::min(k, p + depth + kAhead); ++row)
-              for (int64_t at = j; at < stop; at += 16) __builtin_prefetch(b + row * n + at);
-            pack({.dense = b, .ld = n}, p, p + depth, j, stop, panels);
-            for (int64_t i = 0; i < m; i += kernel.rows) {
-              const auto rows = static_cast<int>(std::min<int64_t>(kernel.rows, m - i));
-              for (int64_t q = j; q < stop; q += kernel.cols) {
-                const auto width = static_cast<int>(std::min<int64_t>(kernel.cols, stop - q));
-                kernel.tile(rows, width, depth, a + p * m + i, 1, m, panels + (q - j) * depth,
-                            kernel.cols, c + i * n + q, n, alpha, p > 0);
-              }
-            }
+  const int64_t grain = ceil_div(kSmallWork, m * cols * k + 1);
+  parallel_for(ceil_div(n, cols), grain, [&](int64_t begin, int64_t end) {
+    float* rows = scratch(Scratch::kPanels, kRows * kMostCols);
+    for (int64_t j = begin * cols; j < std::min(n, end * cols); j += cols) {
+      const int64_t stop = std::min(n, j + cols);
+      const int64_t wide = round_up(stop - j, kernel.cols);
+      std::memset(rows, 0, static_cast<size_t>(wide * kRows) * 4);
+      for (int64_t p = 0; p < k; p += kRows) {
+        const int64_t depth = std::min(kRows, k - p);
+        for (int64_t row = p; row < p + depth; ++row) {
+          const T* ahead = b + std::min(row + kAhead, k - 1) * n;
+          for (int64_t at = j; at < stop; at += kLine) __builtin_prefetch(ahead + at);
+          bring(b + row * n + j, rows + (row - p) * wide, stop - j);
+        }
+        for (int64_t i = 0; i < m; i += kernel.rows) {
+          const auto count = static_cast<int>(std::min<int64_t>(kernel.rows, m - i));
+          for (int64_t q = j; q < stop; q += kernel.cols) {
+            const auto width = static_cast<int>(std::min<int64_t>(kernel.cols, stop - q));
+            kernel.tile(count, width, depth, a + p * m + i, 1, m, rows + (q - j), wide,
+                        c + i * n + q, n, alpha, p > 0);
           }
         }
-      });
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void thin_tn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
+             float alpha) {
+  thin(m, n, k, a, b, c, alpha);
+}
+
+void thin_tn(int64_t m, int64_t n, int64_t k, const float* a, const BFloat16* b, float* c,
+             float alpha) {
+  thin(m, n, k, a, b, c, alpha);
 }
 
 void gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, const RowDecoder& w, float* c,

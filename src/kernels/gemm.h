@@ -65,8 +65,10 @@ void gemm_nt(int64_t m, int64_t n, int64_t k, const double* a, const double* b, 
 void gemm_tn(int64_t m, int64_t n, int64_t k, const double* a, const double* b, double* c,
              bool accumulate = false, double alpha = 1, Arithmetic = Arithmetic::kF32);
 
-// The same with the sums cut otherwise, for few columns m of a: b is read once.
+// The same with the sums cut otherwise, for few columns m of a: b, also one of bf16, is read once.
 void thin_tn(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
+             float alpha);
+void thin_tn(int64_t m, int64_t n, int64_t k, const float* a, const BFloat16* b, float* c,
              float alpha);
 
 struct Int8TileB;  // micro_tiles.h

@@ -121,10 +121,12 @@ struct Reference {
     for (int64_t i = 0; i < n; ++i) y[i] = activation(kind, g[i]) * u[i];
   }
   static void gate_backward(Activation kind, const T* g, const T* u, const T* dy, T* dg, T* du,
-                            int64_t n) {
+                            T* y, int64_t n) {
     for (int64_t i = 0; i < n; ++i) {
-      dg[i] = dy[i] * u[i] * slope(kind, g[i]);
-      du[i] = dy[i] * activation(kind, g[i]);
+      const T d = dy[i], value = activation(kind, g[i]);
+      dg[i] = d * u[i] * slope(kind, g[i]);
+      du[i] = d * value;
+      if (y != nullptr) y[i] = value * u[i];
     }
   }
   static void rms_norm(const T* x, const T* w, T shift, T epsilon, int64_t rows, int64_t d, T* y) {

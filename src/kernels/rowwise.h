@@ -62,9 +62,9 @@ struct RowKernels {
 
   void (*activate)(Activation kind, const T* x, T* y, int64_t n);
   void (*activate_backward)(Activation kind, const T* x, const T* dy, T* dx, int64_t n);
-  // y = f(g) u;   dg = dy u f'(g), du = dy f(g)
+  // y = f(g) u, y may be g;   dg = dy u f'(g), du = dy f(g), and y once more unless it is null; dg may be dy.
   void (*gate)(Activation kind, const T* g, const T* u, T* y, int64_t n);
-  void (*gate_backward)(Activation kind, const T* g, const T* u, const T* dy, T* dg, T* du,
+  void (*gate_backward)(Activation kind, const T* g, const T* u, const T* dy, T* dg, T* du, T* y,
                         int64_t n);
 
   // r_i = 1 / sqrt(mean(x_i^2) + epsilon), y_ij = x_ij r_i (shift + w_j) for `rows` rows of d.

@@ -421,13 +421,14 @@ void gate_with(const float* g, const float* u, float* y, int64_t n) {
 
 template <class F>
 void gate_backward_with(const float* g, const float* u, const float* dy, float* dg, float* du,
-                        int64_t n) {
+                        float* y, int64_t n) {
   sweep(n, [=](auto read, auto write) {
     Vec value, slope;
     F::both(read(g), value, slope);
-    const Vec d = read(dy);
-    write(dg, d * read(u) * slope);
+    const Vec d = read(dy), up = read(u);
+    write(dg, d * up * slope);
     write(du, d * value);
+    if (y != nullptr) write(y, value * up);
   });
 }
 
@@ -451,10 +452,10 @@ void gate(Activation kind, const float* g, const float* u, float* y, int64_t n) 
 }
 
 void gate_backward(Activation kind, const float* g, const float* u, const float* dy, float* dg,
-                   float* du, int64_t n) {
-  if (kind == Activation::kSilu) return gate_backward_with<Silu>(g, u, dy, dg, du, n);
-  if (kind == Activation::kGeluTanh) return gate_backward_with<GeluTanh>(g, u, dy, dg, du, n);
-  kRowsScalar.gate_backward(kind, g, u, dy, dg, du, n);
+                   float* du, float* y, int64_t n) {
+  if (kind == Activation::kSilu) return gate_backward_with<Silu>(g, u, dy, dg, du, y, n);
+  if (kind == Activation::kGeluTanh) return gate_backward_with<GeluTanh>(g, u, dy, dg, du, y, n);
+  kRowsScalar.gate_backward(kind, g, u, dy, dg, du, y, n);
 }
 
 MOXIE_INLINE float inverse_rms(const float* x, int64_t d, float epsilon) {

@@ -106,18 +106,22 @@ void Block::visit_vectors(const std::function<void(Param&)>& f) {
 Tensor Block::norm(const DecoderConfig& config, Tensor x, const Param& weight) const {
   if (weight.name.empty()) return x;  // this placement has no norm here
   return ops::rms_norm(x, use(const_cast<Param&>(weight)), config.norm_epsilon, config.norm_shift,
-                       o.weight.arithmetic() == kernels::Arithmetic::kBF16);
+                       o.weight.keeps_bf16());
 }
 
 Tensor Block::attend(const DecoderConfig& config, const Tensor& query, const Tensor& key,
-                     const Tensor& value, const Pass& pass) const {
+                     const Tensor& value, const Pass& pass, kernels::SharedRows& kept) const {
   const int64_t window = config.layers[static_cast<size_t>(index)].window;
   const kernels::Arithmetic arithmetic = o.weight.arithmetic();
   const auto& states = pass.options.states;
   if (states.empty()) {
-    return ops::attention(query, key, value, {},
-                          {config.heads, config.kv_heads, config.head_dim, attention_scale(config),
-                           window, config.attention_softcap, true, pass.batch.offsets, arithmetic});
+    const auto kept_out = std::make_shared<Tensor>();
+    Tensor out = ops::attention(query, key, value, {},
+                                {config.heads, config.kv_heads, config.head_dim,
+                                 attention_scale(config), window, config.attention_softcap, true,
+                                 pass.batch.offsets, arithmetic, o.weight.keeps_bf16(), kept_out});
+    kept.plain = std::exchange(*kept_out, {});
+    return out;
   }
   kernels::AttentionShape<float> shape;
   shape.heads = config.heads;
@@ -172,7 +176,9 @@ Tensor Block::attention(const DecoderConfig& config, const Tensor& x, const Pass
   }
   key = keys.run_taps({}, std::move(key), pass.taps);
   value = values.run_taps({}, std::move(value), pass.taps);
-  return o.forward(attend(config, query, key, value, pass), pass.taps);
+  kernels::SharedRows kept;
+  const Tensor out = attend(config, query, key, value, pass, kept);
+  return o.forward(out, pass.taps, std::move(kept));
 }
 
 Tensor Block::mlp(const DecoderConfig& config, const Tensor& x, const Pass& pass) const {

@@ -27,7 +27,7 @@ struct Block {
  private:
   Tensor attention(const DecoderConfig& config, const Tensor& x, const Pass& pass) const;
   Tensor attend(const DecoderConfig& config, const Tensor& query, const Tensor& key,
-                const Tensor& value, const Pass& pass) const;
+                const Tensor& value, const Pass& pass, kernels::SharedRows& kept) const;
   Tensor mlp(const DecoderConfig& config, const Tensor& x, const Pass& pass) const;
   Tensor norm(const DecoderConfig& config, Tensor x, const Param& weight) const;
 };

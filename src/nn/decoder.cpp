@@ -98,7 +98,7 @@ Tensor Decoder::forward(const Batch& batch, const ForwardOptions& options) const
     options.states[s]->advance(batch.offsets[s + 1] - batch.offsets[s]);
   }
   return ops::rms_norm(stream, use(const_cast<Param&>(final_norm_)), config_.norm_epsilon,
-                       config_.norm_shift, head().arithmetic() == kernels::Arithmetic::kBF16);
+                       config_.norm_shift, head().keeps_bf16());
 }
 
 Tensor Decoder::loss(const Tensor& hidden, std::vector<int64_t> labels,

@@ -98,8 +98,9 @@ Tensor Matrix::gather(const std::vector<int32_t>& ids, DType dtype) const {
   return dtype == DType::kF32 ? rows_out : rows_out.to(dtype);
 }
 
-Tensor Linear::forward(const Tensor& x, const TapContext& context) const {
-  return std::move(forward_together({this}, x, context).front());
+Tensor Linear::forward(const Tensor& x, const TapContext& context,
+                       kernels::SharedRows packed) const {
+  return std::move(forward_together({this}, x, context, std::move(packed)).front());
 }
 
 Tensor Linear::finish(const Tensor& x, Tensor y, const TapContext& context) const {
@@ -112,22 +113,25 @@ Tensor Linear::finish(const Tensor& x, Tensor y, const TapContext& context) cons
 Tensor Linear::adapted(const Tensor& x, kernels::SharedRows& packed,
                        const TapContext& context) const {
   if (x.dtype() != DType::kF32 || site.taps.empty()) return {};
-  const bool is_int8 = weight.is_frozen() && ops::takes_lora_in_int8(weight.frozen(), x.rows());
-  const auto own = is_int8 ? with_tap(context) : part(x.rows(), context);
+  const auto own = part(x.rows(), context);
   if (!own) return {};
-  const auto rows = is_int8 ? nullptr : pack(x, own->a.rows(), own->weight.tiles(x.rows()), packed);
-  Tensor y = ops::adapted_linear(x, rows, own->weight, own->a, own->b, own->scaling);
+  Tensor y;
+  if (own->weight.runs_packed(x.rows())) {
+    y = ops::adapted_linear(x, *own, pack(x, own->a.rows(), own->weight.tiles(x.rows()), packed));
+  } else {
+    if (!packed.plain.defined()) packed.plain = ops::kept(x, true);
+    y = ops::adapted_linear(x, *own, nullptr, packed.plain);
+  }
   return bias ? ops::add_bias(y, use(*bias)) : y;
 }
 
-std::optional<ops::MlpPart> Linear::part(int64_t n, const TapContext& context) const {
-  if (!weight.is_frozen() || !weight.frozen().runs_packed(n)) return {};
-  return with_tap(context);
-}
-
-std::optional<ops::MlpPart> Linear::with_tap(const TapContext& context) const {
-  if (site.taps.size() > 1) return {};
-  ops::MlpPart result{weight.frozen(), {}, {}};
+std::optional<ops::AdaptedMatrix> Linear::part(int64_t n, const TapContext& context) const {
+  if (!weight.is_frozen()) return {};
+  const quant::Weight& frozen = weight.frozen();
+  const bool is_recorded = ops::Tape::active() != nullptr;
+  const bool can = frozen.runs_packed(n) || (is_recorded && ops::takes_lora_in_int8(frozen, n));
+  if (!can || site.taps.size() > 1) return {};
+  ops::AdaptedMatrix result{weight.frozen(), {}, {}};
   if (site.taps.empty()) return result;
   auto tap = site.taps.front()->low_rank_in(context);
   if (!tap) return {};
@@ -144,7 +148,7 @@ std::shared_ptr<const quant::LowRankCopy> Linear::attached(const TapContext& con
 }
 
 std::vector<Tensor> forward_together(std::initializer_list<const Linear*> linears, const Tensor& x,
-                                     const TapContext& context) {
+                                     const TapContext& context, kernels::SharedRows packed) {
   std::vector<Tensor> results;
   results.reserve(linears.size());  // a decoding step feels every allocation
   const bool is_plain = ops::Tape::active() == nullptr && x.dtype() == DType::kF32 &&
@@ -157,7 +161,6 @@ std::vector<Tensor> forward_together(std::initializer_list<const Linear*> linear
     return !linear->site.taps.empty() && linear->weight.frozen().runs_packed(x.rows());
   });
   if (!is_plain || rides) {
-    kernels::SharedRows packed;  // x, for all that it fits
     for (const Linear* linear : linears) {
       Tensor y = linear->adapted(x, packed, context);
       results.push_back(y.defined() ? std::move(y)

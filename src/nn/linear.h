@@ -28,6 +28,7 @@ class Matrix {
   void replace(quant::Weight weight);            // another frozen weight of the same shape
   void set_compute(quant::Compute compute) { frozen_.set_compute(compute); }
   kernels::Arithmetic arithmetic() const { return quant::arithmetic_of(frozen_.compute()); }
+  bool keeps_bf16() const { return quant::keeps_bf16(frozen_.compute()); }
   kernels::Arithmetic logit_arithmetic() const;  // of a loss's products, once it trains
   void widen();                                  // a trainable value becomes f64, for tests
 
@@ -49,16 +50,16 @@ struct Linear {
   Matrix weight;
   std::unique_ptr<Param> bias;  // null: none
   Site site;
-  Tensor forward(const Tensor& x, const TapContext& context) const;
+  // `packed`: what is there already of x in other forms.
+  Tensor forward(const Tensor& x, const TapContext& context, kernels::SharedRows packed = {}) const;
   // Bias and taps: what follows the product y.
   Tensor finish(const Tensor& x, Tensor y, const TapContext& context) const;
   // The product and its only tap as one recorded op, where that can be; else undefined. `packed`:
   // x, packed here if it is not yet and the op takes it so.
   Tensor adapted(const Tensor& x, kernels::SharedRows& packed, const TapContext& context) const;
-  // The product and its only tap, if it has one, where both can be part of an op over n packed
-  // rows: all but the bias.
-  std::optional<ops::MlpPart> part(int64_t n, const TapContext& context) const;
-  std::optional<ops::MlpPart> with_tap(const TapContext& context) const;  // the same for any rows
+  // The product and its only tap, if it has one, where both can be part of an op over n rows,
+  // packed or, while a tape records, in AVX2's integers: all but the bias.
+  std::optional<ops::AdaptedMatrix> part(int64_t n, const TapContext& context) const;
   // All that the taps do, where the weight's product with n rows can take it along; else null.
   std::shared_ptr<const quant::LowRankCopy> attached(const TapContext& context, int64_t n) const;
 };
@@ -66,6 +67,6 @@ struct Linear {
 // forward() of several linears with the same input. Where nothing is recorded and all are frozen,
 // their products run as one.
 std::vector<Tensor> forward_together(std::initializer_list<const Linear*> linears, const Tensor& x,
-                                     const TapContext& context);
+                                     const TapContext& context, kernels::SharedRows packed = {});
 
 }  // namespace moxie::nn

@@ -61,20 +61,27 @@ kernels::AttentionShape<T> shape_of(const AttentionOptions& o, const T* sinks) {
 Tensor forward(Call& call, std::span<const Tensor> in) {
   const auto& options = attributes_of<AttentionOptions>(call);
   check(in, options);
+  const bool rounds = options.keeps_bf16 && call.any_wanted();
+  std::vector<Tensor> saved;
+  for (const Tensor& tensor : in.first(3)) saved.push_back(kept(tensor, rounds));
+  const bool sees_kept = rounds && options.arithmetic != kernels::Arithmetic::kBF16;
+  const auto seen = [&](size_t i) { return sees_kept ? restored(saved[i]) : in[i]; };
+  const Tensor q = seen(0), k = seen(1), v = seen(2);
   Tensor out = Tensor::empty(in[0].shape(), in[0].dtype());
   Tensor lse = Tensor::empty({in[0].rows(), options.heads}, in[0].dtype());
   dispatch_float(out.dtype(), "attention", [&](auto zero) {
     using T = decltype(zero);
     const T* sinks = in.size() > 3 ? in[3].data<T>() : nullptr;
-    const auto list = sequences_of(options, in[1].data<T>(), in[2].data<T>());
-    kernels::attention_forward<T>(shape_of(options, sinks), list, in[0].data<T>(), out.data<T>(),
+    const auto list = sequences_of(options, k.data<T>(), v.data<T>());
+    kernels::attention_forward<T>(shape_of(options, sinks), list, q.data<T>(), out.data<T>(),
                                   lse.data<T>());
   });
   if (call.any_wanted()) {
-    const bool rounds = options.arithmetic == kernels::Arithmetic::kBF16;
-    call.saved = {kept(in[0], rounds), kept(in[1], rounds),
-                  kept(in[2], rounds), in.size() > 3 ? in[3] : Tensor(),
-                  kept(out, rounds),   lse};
+    saved.push_back(in.size() > 3 ? in[3] : Tensor());
+    saved.push_back(kept(out, rounds));
+    if (rounds && options.kept_out != nullptr) *options.kept_out = saved.back();
+    saved.push_back(lse);
+    call.saved = std::move(saved);
   }
   return out;
 }

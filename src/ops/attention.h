@@ -3,6 +3,7 @@
 // sequence, and with a window only those with i - j < window. Grouped heads: query head h reads key
 // head h / (heads / kv_heads). Nothing of size tokens x tokens is stored: per query and head only
 // the log-sum-exp of its scores is kept for the backward (Dao et al., 2022).
+#include <memory>
 #include <vector>
 
 #include "kernels/gemm.h"
@@ -18,6 +19,10 @@ struct AttentionOptions {
   bool is_causal = true;
   std::vector<int64_t> offsets;                                // [sequences + 1]
   kernels::Arithmetic arithmetic = kernels::Arithmetic::kF32;  // kernels/attention.h
+  // What the backward needs, in bf16 (kept.h): then both ways see q, k and v rounded so. The result
+  // in bf16 is left in `kept_out` too, if that is given, for others that keep it.
+  bool keeps_bf16 = false;
+  std::shared_ptr<Tensor> kept_out = nullptr;
 };
 
 // q [N, heads * head_dim], k and v [N, kv_heads * head_dim] -> [N, heads * head_dim].

@@ -3,10 +3,13 @@
 // LoRA dh = s dz B, dB = s dz^T h, dA = dh^T x, with its own linear's dz and x
 #include "ops/gated_mlp.h"
 
+#include <algorithm>
 #include <tuple>
 #include <utility>
 
+#include "base/threads.h"
 #include "kernels/gated_rows.h"
+#include "kernels/rowwise.h"
 #include "ops/adapted_linear.h"
 #include "ops/checks.h"
 #include "ops/columns.h"
@@ -20,23 +23,30 @@ namespace {
 
 using kernels::PackedRows;
 
+constexpr int64_t kPiece = 1024;  // numbers of each matrix that are worked on in L1
+
 // What the backward needs of a packed forward: x for LoRAs alone, h is both LoRAs' of x, side by
 // side; y it makes again of gate and up.
 struct Kept {
   PackedRows x, gate, up;
   Tensor h, h_down;  // in bf16
 };
+// The same where rows are multiplied in integers: x, gate and up in bf16, each LoRA's own h.
+struct KeptRows {
+  Tensor x, gate, up, h_gate, h_up, h_down;
+};
 
 struct Attributes {
   MlpParts parts;
   Activation activation;
   std::shared_ptr<Kept> kept;
+  std::shared_ptr<KeptRows> rows;
 };
 
 // x, then A and B of the parts that have a LoRA.
 std::vector<Tensor> inputs_of(const Tensor& x, const MlpParts& parts) {
   std::vector<Tensor> inputs{x};
-  for (const MlpPart* part : {&parts.gate, &parts.up, &parts.down}) {
+  for (const AdaptedMatrix* part : {&parts.gate, &parts.up, &parts.down}) {
     if (part->is_adapted()) inputs.insert(inputs.end(), {part->a, part->b});
   }
   return inputs;
@@ -44,7 +54,7 @@ std::vector<Tensor> inputs_of(const Tensor& x, const MlpParts& parts) {
 
 MlpParts with_inputs(MlpParts parts, std::span<const Tensor> in) {
   size_t next = 1;
-  for (MlpPart* part : {&parts.gate, &parts.up, &parts.down}) {
+  for (AdaptedMatrix* part : {&parts.gate, &parts.up, &parts.down}) {
     if (!part->is_adapted()) continue;
     part->a = in[next++];
     part->b = in[next++];
@@ -54,21 +64,27 @@ MlpParts with_inputs(MlpParts parts, std::span<const Tensor> in) {
 
 bool runs_packed(const MlpParts& parts, const Tensor& x) {
   const int64_t n = x.rows();
-  const auto fits = [&](const MlpPart& part) {
+  const auto fits = [&](const AdaptedMatrix& part) {
     return part.weight.runs_packed(n) && part.weight.tiles(n) == parts.gate.weight.tiles(n);
   };
   return x.dtype() == DType::kF32 && fits(parts.gate) && fits(parts.up) && fits(parts.down);
 }
 
+bool runs_int8(const MlpParts& parts, const Tensor& x) {
+  const int64_t n = x.rows();
+  return x.dtype() == DType::kF32 && ops::runs_int8(parts.gate, n) && ops::runs_int8(parts.up, n) &&
+         ops::runs_int8(parts.down, n);
+}
+
 Tensor step_by_step(const Tensor& x, const MlpParts& parts, Activation activation) {
-  const auto apply = [](const MlpPart& part, const Tensor& in) {
+  const auto apply = [](const AdaptedMatrix& part, const Tensor& in) {
     if (!part.is_adapted()) return linear(in, part.weight);
-    return adapted_linear(in, nullptr, part.weight, part.a, part.b, part.scaling);
+    return adapted_linear(in, part);
   };
   return apply(parts.down, swiglu(apply(parts.gate, x), apply(parts.up, x), activation));
 }
 
-int64_t rank_of(const MlpPart& part) {
+int64_t rank_of(const AdaptedMatrix& part) {
   return part.is_adapted() ? part.a.rows() : 0;
 }
 
@@ -82,7 +98,7 @@ void put_columns(const Tensor& from, float factor, const Tensor& to, int64_t at)
 }
 
 // What meets the spare numbers of x beside a part's weight: s B, and 0 for the other part's.
-Tensor thin_of(const MlpPart& part, int64_t at, int64_t cols) {
+Tensor thin_of(const AdaptedMatrix& part, int64_t at, int64_t cols) {
   if (!part.is_adapted()) return {};
   Tensor thin = Tensor::zeros({part.b.rows(), cols}, DType::kF32);
   put_columns(part.b, static_cast<float>(part.scaling), thin, at);
@@ -141,11 +157,55 @@ Tensor forward_packed(Call& call, const Tensor& input, const MlpParts& parts) {
   return z;
 }
 
+// Work on `count` numbers in pieces that fit L1; on all threads.
+template <class Work>
+void by_pieces(int64_t count, const Work& work) {
+  parallel_for(count, kElementGrain / 4, [&](int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; at += kPiece) work(at, std::min(kPiece, end - at));
+  });
+}
+
+// y in place of the first of gate and up, which are kept if `rows` is given.
+Tensor gate_int8(const std::vector<Tensor>& both, Activation activation, KeptRows* rows) {
+  const Tensor &gate = both[0], &up = both[1];
+  if (rows != nullptr) {
+    rows->gate = Tensor::empty(gate.shape(), DType::kBF16);
+    rows->up = Tensor::empty(up.shape(), DType::kBF16);
+  }
+  const auto& kernels = kernels::row_kernels<float>();
+  by_pieces(gate.count(), [&](int64_t at, int64_t count) {
+    float* g = gate.data<float>() + at;
+    const float* u = up.data<float>() + at;
+    if (rows != nullptr) {
+      kernels.narrow_bf16(g, rows->gate.data<BFloat16>() + at, count);
+      kernels.narrow_bf16(u, rows->up.data<BFloat16>() + at, count);
+    }
+    kernels.gate(activation, g, u, g, count);
+  });
+  return gate;
+}
+
+Tensor forward_int8(Call& call, const Tensor& x, const MlpParts& parts) {
+  const auto& attributes = attributes_of<Attributes>(call);
+  const AdaptedMatrix* both[] = {&parts.gate, &parts.up};
+  Int8Results first = multiply_int8(both, x);
+  KeptRows* rows = call.any_wanted() ? attributes.rows.get() : nullptr;
+  const bool needs_x = parts.gate.is_adapted() || parts.up.is_adapted();
+  if (rows != nullptr)
+    *rows = {needs_x ? kept(x, true) : Tensor(), {}, {}, first.h[0], first.h[1], {}};
+  const Tensor y = gate_int8(first.z, attributes.activation, rows);
+  first.z.clear();
+  const AdaptedMatrix* down = &parts.down;
+  const Int8Results last = multiply_int8({&down, 1}, y);
+  if (rows != nullptr) rows->h_down = last.h[0];
+  return last.z[0];
+}
+
 Tensor forward(Call& call, std::span<const Tensor> in) {
   const auto& attributes = attributes_of<Attributes>(call);
   const MlpParts parts = with_inputs(attributes.parts, in);
   const Tensor& x = in[0];
-  const auto check = [](const MlpPart& part, int64_t rows, int64_t cols) {
+  const auto check = [](const AdaptedMatrix& part, int64_t rows, int64_t cols) {
     const auto& w = part.weight;
     bool fits = w.rows() == rows && w.cols() == cols;
     if (part.is_adapted()) {
@@ -167,6 +227,10 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
     return forward_packed(call, x, parts);
   }
   const NoTape quiet;
+  if (runs_int8(parts, x)) {
+    if (call.any_wanted()) call.saved[0] = Tensor();
+    return forward_int8(call, x, parts);
+  }
   return step_by_step(x, parts, attributes.activation);
 }
 
@@ -224,9 +288,54 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   return gradients;
 }
 
+// dg in place of dy, and du; y once more if it is defined.
+void gate_backward_int8(const KeptRows& kept, Activation activation, const Tensor& dy,
+                        const Tensor& du, const Tensor& y) {
+  const auto& kernels = kernels::row_kernels<float>();
+  by_pieces(dy.count(), [&](int64_t at, int64_t count) {
+    float gate[kPiece], up[kPiece];
+    kernels.widen_bf16(kept.gate.data<BFloat16>() + at, gate, count);
+    kernels.widen_bf16(kept.up.data<BFloat16>() + at, up, count);
+    float* in_place = dy.data<float>() + at;
+    kernels.gate_backward(activation, gate, up, in_place, in_place, du.data<float>() + at,
+                          y.defined() ? y.data<float>() + at : nullptr, count);
+  });
+}
+
+std::vector<Tensor> backward_int8(Call& call, const Tensor& dz) {
+  const auto& attributes = attributes_of<Attributes>(call);
+  const MlpParts parts = with_inputs(attributes.parts, call.saved);
+  const auto& [gate, up, down] = parts;
+  KeptRows& kept = *attributes.rows;
+  Tensor dy = Tensor::empty({dz.rows(), down.weight.cols()}, DType::kF32);
+  const Tensor dh = multiply_back_int8(down, dz, dy, false);
+  Tensor du = Tensor::empty(dy.shape(), DType::kF32);
+  Tensor y = down.is_adapted() ? Tensor::empty(dy.shape(), DType::kF32) : Tensor();
+  gate_backward_int8(kept, attributes.activation, dy, du, y);
+  kept.gate = kept.up = Tensor();
+  LoraGradients of_down;
+  if (down.is_adapted()) of_down = lora_gradients_int8(down, y, kept.h_down, dz, dh);
+  y = Tensor();
+  bool adds = call.gathered[0].defined();
+  Tensor dx;
+  if (call.wanted[0]) dx = call.gradient_of(0, {dz.rows(), gate.weight.cols()}, DType::kF32);
+  std::vector<Tensor> gradients{dx};
+  for (const auto& [part, own, h] :
+       {std::tuple(&gate, &dy, &kept.h_gate), std::tuple(&up, &du, &kept.h_up)}) {
+    const Tensor inner = multiply_back_int8(*part, *own, dx, adds);
+    adds = true;
+    if (!part->is_adapted()) continue;
+    const auto [da, db] = lora_gradients_int8(*part, kept.x, *h, *own, inner);
+    gradients.insert(gradients.end(), {da, db});
+  }
+  if (down.is_adapted()) gradients.insert(gradients.end(), {of_down.da, of_down.db});
+  return gradients;
+}
+
 std::vector<Tensor> backward(Call& call, const Tensor& dz) {
   const auto& attributes = attributes_of<Attributes>(call);
   if (attributes.kept->gate.rows() > 0) return backward_packed(call, dz);
+  if (attributes.rows->gate.defined()) return backward_int8(call, dz);
   Tape tape;
   std::vector<Tensor> inputs;
   for (size_t i = 0; i < call.saved.size(); ++i) {
@@ -240,12 +349,13 @@ std::vector<Tensor> backward(Call& call, const Tensor& dz) {
 }
 
 Attributes attributes_for(const MlpParts& parts, Activation activation) {
-  return {parts, activation, std::make_shared<Kept>()};
+  return {parts, activation, std::make_shared<Kept>(), std::make_shared<KeptRows>()};
 }
 
 std::vector<Sample> samples(Rng& rng) {
   const auto part = [&](int64_t out, int64_t in, int64_t r) {
-    MlpPart made{quant::Weight::from_tensor(random_normal(rng, {out, in}).to(DType::kF32)), {}, {}};
+    AdaptedMatrix made{
+        quant::Weight::from_tensor(random_normal(rng, {out, in}).to(DType::kF32)), {}, {}};
     if (r > 0) {
       made.a = random_normal(rng, {r, in});
       made.b = random_normal(rng, {out, r});

@@ -50,6 +50,10 @@ Tensor thin_gradient(const Tensor& h, const Tensor& z, T scaling, kernels::Arith
   const int64_t r = h.cols(), cols = z.cols(), n = z.rows();
   Tensor result = Tensor::empty({r, cols}, h.dtype());
   if constexpr (std::is_same_v<T, float>) {
+    if (z.dtype() == DType::kBF16) {
+      kernels::thin_tn(r, cols, n, h.data<T>(), z.data<BFloat16>(), result.data<T>(), scaling);
+      return result;
+    }
     if (arithmetic == kernels::Arithmetic::kF32) {
       kernels::thin_tn(r, cols, n, h.data<T>(), z.data<T>(), result.data<T>(), scaling);
       return result;

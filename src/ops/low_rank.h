@@ -33,7 +33,8 @@ LowRankGradients low_rank_gradients(const Tensor& x, const Tensor& h, const LowR
                                     const Tensor& dz, LowRankWishes wishes);
 
 Tensor transposed(const Tensor& matrix);
-// scaling h^T z, [r, cols], of h [n, r] and z [n, cols], r small: dB^T, dA. T is their type.
+// scaling h^T z, [r, cols], of h [n, r] and z [n, cols], r small: dB^T, dA. T is their type,
+// but z may be of bf16.
 template <class T>
 Tensor thin_gradient(const Tensor& h, const Tensor& z, T scaling,
                      kernels::Arithmetic arithmetic = kernels::Arithmetic::kF32);

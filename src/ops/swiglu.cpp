@@ -39,7 +39,7 @@ std::vector<Tensor> backward(Call& call, const Tensor& dy) {
     T* out_u = du.data<T>();
     parallel_for(gate.count(), kElementGrain / 4, [&](int64_t begin, int64_t end) {
       kernels::row_kernels<T>().gate_backward(kind, g + begin, u + begin, d + begin, out_g + begin,
-                                              out_u + begin, end - begin);
+                                              out_u + begin, nullptr, end - begin);
     });
   });
   return {dg, du};

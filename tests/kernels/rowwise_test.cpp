@@ -130,10 +130,17 @@ TEST(Rowwise, EveryKernelEqualsTheDoubleReference) {
         table->gate(kind, x.data(), u.data(), a.data(), n);
         exact.gate(kind, x64.data(), u64.data(), a64.data(), n);
         expect_close(a, a64, 2e-6, "gate");
-        table->gate_backward(kind, x.data(), u.data(), dy.data(), a.data(), b.data(), n);
-        exact.gate_backward(kind, x64.data(), u64.data(), dy64.data(), a64.data(), b64.data(), n);
+        std::vector<float> y(size);
+        std::vector<double> y64(size);
+        table->gate_backward(kind, x.data(), u.data(), dy.data(), a.data(), b.data(), y.data(), n);
+        exact.gate_backward(kind, x64.data(), u64.data(), dy64.data(), a64.data(), b64.data(),
+                            y64.data(), n);
         expect_close(a, a64, 3e-6, "gate_backward dg");
         expect_close(b, b64, 3e-6, "gate_backward du");
+        expect_close(y, y64, 2e-6, "gate_backward y");
+        y = dy;  // dg in its place
+        table->gate_backward(kind, x.data(), u.data(), y.data(), y.data(), b.data(), nullptr, n);
+        EXPECT_EQ(y, a);
       }
       for (const float cap : {0.0f, 4.0f}) {
         a = x, a64 = x64;

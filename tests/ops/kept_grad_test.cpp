@@ -51,12 +51,38 @@ TEST(Kept, AttentionsGradientsStayWhatTheyWere) {
   for (const auto arithmetic : {kernels::Arithmetic::kBF16, kernels::Arithmetic::kF32}) {
     Tape tape;
     const Tensor leaf = tape.leaf(q);
-    tape.backward(attention(leaf, k, v, {}, {4, 2, 16, 0.25, 0, 0, true, {0, 5, 20}, arithmetic}),
-                  dy);
+    const bool keeps = arithmetic == kernels::Arithmetic::kBF16;
+    tape.backward(
+        attention(leaf, k, v, {}, {4, 2, 16, 0.25, 0, 0, true, {0, 5, 20}, arithmetic, keeps}), dy);
     gradients[place++] = tape.grad(leaf);
   }
   for (int64_t i = 0; i < q.count(); ++i)
     ASSERT_NEAR(gradients[0].data<float>()[i], gradients[1].data<float>()[i], 0.02) << i;
+}
+
+// Elsewhere rounded numbers are what both ways see, and others find the result in bf16.
+TEST(Kept, AttentionSeesWhatItKeeps) {
+  Rng rng(9);
+  const Tensor q = random_normal(rng, {20, 64}).to(DType::kF32);
+  const Tensor k = random_normal(rng, {20, 32}).to(DType::kF32);
+  const Tensor v = random_normal(rng, {20, 32}).to(DType::kF32);
+  AttentionOptions options{4, 2, 16, 0.25, 0, 0, true, {0, 5, 20}};
+  for (const auto arithmetic : {kernels::Arithmetic::kF32, kernels::Arithmetic::kInt16}) {
+    options.arithmetic = arithmetic;
+    options.keeps_bf16 = true;
+    options.kept_out = std::make_shared<Tensor>();
+    Tape tape;
+    const Tensor out = attention(tape.leaf(q), k, v, {}, options);
+    EXPECT_TRUE(are_equal(restored(*options.kept_out), restored(kept(out, true))));
+    options.keeps_bf16 = false;
+    options.kept_out = nullptr;
+    const auto plain = [&](bool rounds) {
+      return attention(restored(kept(q, rounds)), restored(kept(k, rounds)),
+                       restored(kept(v, rounds)), {}, options);
+    };
+    EXPECT_TRUE(are_equal(out, plain(true)));
+    EXPECT_FALSE(are_equal(out, plain(false)));
+  }
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -209,7 +210,7 @@ TEST(Ops, AdaptedLinearPackedIsLinearAndLora) {
       packed = std::make_shared<kernels::PackedRows>(x.rows(), x.cols(), a.rows(),
                                                      weight.tiles(x.rows()));
       packed->pack(x.data<float>(), x.cols(), 1);
-      z = adapted_linear(inputs[0], packed, weight, inputs[1], inputs[2], 0.5);
+      z = adapted_linear(inputs[0], {weight, inputs[1], inputs[2], 0.5}, packed);
     } else {
       z = lora(inputs[0], linear(inputs[0], weight), inputs[1], inputs[2], 0.5,
                kernels::Arithmetic::kBF16);
@@ -224,16 +225,19 @@ TEST(Ops, AdaptedLinearPackedIsLinearAndLora) {
   expect_near_in_norm(run(true, quant::Compute::kTiles8), steps, 2e-2);
 }
 
+quant::Weight in_q4_1(const Tensor& values) {
+  const auto& format = require_row(quant::formats(), "format", "q4_1");
+  auto bytes = std::make_shared<std::vector<std::byte>>(
+      static_cast<size_t>(values.rows() * quant::row_bytes(*format.entry, values.cols())));
+  format->encode(values.data<float>(), bytes->data(), values.count());
+  return {format, values.rows(), values.cols(), bytes->data(), bytes};
+}
+
 // In 8-bit integers too, each product off by what its factors are rounded by.
 TEST(Ops, AdaptedLinearInIntegersIsLinearAndLora) {
   Rng rng(6);
   const auto normal = [&](Shape shape) { return random_normal(rng, shape).to(DType::kF32); };
-  const auto& format = require_row(quant::formats(), "format", "q4_1");
-  const Tensor values = normal({70, 64});
-  auto bytes = std::make_shared<std::vector<std::byte>>(
-      static_cast<size_t>(70 * quant::row_bytes(*format.entry, 64)));
-  format->encode(values.data<float>(), bytes->data(), values.count());
-  quant::Weight weight(format, 70, 64, bytes->data(), bytes);
+  auto weight = in_q4_1(normal({70, 64}));
   weight.set_compute(quant::Compute::kInt8);
   if (!takes_lora_in_int8(weight, 100)) GTEST_SKIP() << "this CPU takes other products";
   const Tensor x = normal({100, 64}), direction = normal({100, 70});
@@ -244,7 +248,7 @@ TEST(Ops, AdaptedLinearInIntegersIsLinearAndLora) {
       Tape tape;
       const Tensor inputs[] = {tape.leaf(x), tape.leaf(a), tape.leaf(b)};
       const Tensor z = is_one
-                           ? adapted_linear(inputs[0], nullptr, weight, inputs[1], inputs[2], 0.5)
+                           ? adapted_linear(inputs[0], {weight, inputs[1], inputs[2], 0.5})
                            : lora(inputs[0], linear(inputs[0], weight), inputs[1], inputs[2], 0.5);
       // x is read twice, so that its gradient is one that others have gathered.
       tape.backward(add(z, linear(inputs[0], weight)), direction);
@@ -258,58 +262,93 @@ TEST(Ops, AdaptedLinearInIntegersIsLinearAndLora) {
   }
 }
 
+// A gated MLP with LoRAs of these ranks, 0: none, and what is put in at both of its ends.
+struct MlpCase {
+  MlpParts parts;
+  Tensor x, direction;
+};
+using WeightOf = std::function<quant::Weight(const Tensor&)>;
+MlpCase mlp_case(Rng& rng, int64_t n, const std::array<int64_t, 3>& ranks, const WeightOf& weight) {
+  const auto normal = [&](Shape shape, double scale) {
+    return random_normal(rng, shape, scale).to(DType::kF32);
+  };
+  const auto part = [&](int64_t out, int64_t in, int64_t r) {
+    AdaptedMatrix made{weight(normal({out, in}, 0.15)), {}, {}};
+    if (r == 0) return made;
+    made.a = normal({r, in}, 0.15);
+    made.b = normal({out, r}, 0.15);
+    made.scaling = 0.5;
+    return made;
+  };
+  const MlpParts parts{part(96, 64, ranks[0]), part(96, 64, ranks[1]), part(64, 96, ranks[2])};
+  return {parts, normal({n, 64}, 1), normal({n, 64}, 1)};
+}
+
+// Its result and all gradients, as one op or step by step.
+std::vector<Tensor> run_mlp(const MlpCase& c, bool is_one, quant::Compute compute,
+                            kernels::Arithmetic arithmetic) {
+  Tape tape;
+  std::vector<Tensor> leaves{tape.leaf(c.x)};
+  const auto taped = [&](AdaptedMatrix made) {
+    made.weight.set_compute(compute);
+    if (!made.is_adapted()) return made;
+    made.a = tape.leaf(made.a);
+    made.b = tape.leaf(made.b);
+    leaves.insert(leaves.end(), {made.a, made.b});
+    return made;
+  };
+  const MlpParts parts{taped(c.parts.gate), taped(c.parts.up), taped(c.parts.down)};
+  const auto apply = [&](const AdaptedMatrix& made, const Tensor& in) {
+    const Tensor y = linear(in, made.weight);
+    if (!made.is_adapted()) return y;
+    return lora(in, y, made.a, made.b, made.scaling, arithmetic);
+  };
+  const Tensor z = is_one
+                       ? gated_mlp(leaves[0], parts, Activation::kSilu)
+                       : apply(parts.down, swiglu(apply(parts.gate, leaves[0]),
+                                                  apply(parts.up, leaves[0]), Activation::kSilu));
+  // x is read twice, so that its gradient is one that others have gathered.
+  tape.backward(add(z, leaves[0]), c.direction);
+  std::vector<Tensor> results{z};
+  for (const Tensor& leaf : leaves) results.push_back(tape.grad(leaf));
+  return results;
+}
+
+constexpr std::array<int64_t, 3> kRanks[] = {{0, 0, 0}, {4, 0, 8}, {4, 8, 8}};
+
 // Packed, gate, up and activation never exist in f32: what comes out is what the ops give one after
 // the other, but that gate and up are rounded to bf16 before the backward reads them.
 TEST(Ops, GatedMlpPackedIsItsSteps) {
   if (!bf16_is_native()) GTEST_SKIP() << "this CPU has no bf16 products";
   Rng rng(4);
-  const auto normal = [&](Shape shape, double scale) {
-    return random_normal(rng, shape, scale).to(DType::kF32);
-  };
-  for (const int64_t n : {40, 300}) {        // shared by columns, and by rows
-    for (const int64_t r_up : {-1, 0, 8}) {  // -1: no LoRA at all
-      const auto part = [&](int64_t out, int64_t in, int64_t r) {
-        MlpPart made{quant::Weight::from_tensor(normal({out, in}, 0.15)), {}, {}};
-        if (r == 0) return made;
-        made.a = normal({r, in}, 0.15);
-        made.b = normal({out, r}, 0.15);
-        made.scaling = 0.5;
-        return made;
-      };
-      const bool has_any = r_up >= 0;
-      const MlpPart gate = part(90, 64, has_any ? 4 : 0), down = part(64, 90, has_any ? 8 : 0);
-      const MlpPart up = part(90, 64, std::max<int64_t>(r_up, 0));
-      const Tensor x = normal({n, 64}, 1), direction = normal({n, 64}, 1);
-      const auto run = [&](bool is_packed, quant::Compute compute) {
-        Tape tape;
-        std::vector<Tensor> leaves{tape.leaf(x)};
-        const auto taped = [&](MlpPart made) {
-          made.weight.set_compute(compute);
-          if (!made.is_adapted()) return made;
-          made.a = tape.leaf(made.a);
-          made.b = tape.leaf(made.b);
-          leaves.insert(leaves.end(), {made.a, made.b});
-          return made;
-        };
-        const MlpParts parts{taped(gate), taped(up), taped(down)};
-        const auto apply = [](const MlpPart& made, const Tensor& in) {
-          const Tensor y = linear(in, made.weight);
-          if (!made.is_adapted()) return y;
-          return lora(in, y, made.a, made.b, made.scaling, kernels::Arithmetic::kBF16);
-        };
-        const Tensor z =
-            is_packed ? gated_mlp(leaves[0], parts, Activation::kSilu)
-                      : apply(parts.down, swiglu(apply(parts.gate, leaves[0]),
-                                                 apply(parts.up, leaves[0]), Activation::kSilu));
-        // x is read twice, so that its gradient is one that others have gathered.
-        tape.backward(add(z, leaves[0]), direction);
-        std::vector<Tensor> results{z};
-        for (const Tensor& leaf : leaves) results.push_back(tape.grad(leaf));
-        return results;
+  for (const int64_t n : {40, 300}) {  // shared by columns, and by rows
+    for (const auto& ranks : kRanks) {
+      const MlpCase c = mlp_case(rng, n, ranks, quant::Weight::from_tensor);
+      const auto run = [&](bool is_one, quant::Compute compute) {
+        return run_mlp(c, is_one, compute, kernels::Arithmetic::kBF16);
       };
       const auto steps = run(false, quant::Compute::kBF16);
       expect_near_in_norm(run(true, quant::Compute::kBF16), steps, 6e-3);
       expect_near_in_norm(run(true, quant::Compute::kTiles8), steps, 3e-2);
+    }
+  }
+}
+
+// In 8-bit integers too, each product off by what its factors are rounded by.
+TEST(Ops, GatedMlpInIntegersIsItsSteps) {
+  Rng rng(7);
+  for (const int64_t n : {40, 300}) {
+    for (const auto& ranks : kRanks) {
+      MlpCase c = mlp_case(rng, n, ranks, in_q4_1);
+      c.parts.down.weight.set_compute(quant::Compute::kInt8);
+      if (!runs_int8(c.parts.down, n)) GTEST_SKIP() << "this CPU takes other products";
+      const auto run = [&](bool is_one, quant::Compute compute) {
+        return run_mlp(c, is_one, compute, kernels::Arithmetic::kF32);
+      };
+      const auto exact = run(false, quant::Compute::kF32);
+      const auto rounded = run(true, quant::Compute::kInt8);
+      expect_near_in_norm(rounded, exact, 0.04);
+      EXPECT_NE(0, std::memcmp(rounded[1].raw(), exact[1].raw(), exact[1].bytes()));
     }
   }
 }
