@@ -62,7 +62,8 @@ struct RowKernels {
 
   void (*activate)(Activation kind, const T* x, T* y, int64_t n);
   void (*activate_backward)(Activation kind, const T* x, const T* dy, T* dx, int64_t n);
-  // y = f(g) u, y may be g;   dg = dy u f'(g), du = dy f(g), and y once more unless it is null; dg may be dy.
+  // y = f(g) u, y may be g;   dg = dy u f'(g), du = dy f(g), and y once more unless it is null; dg
+  // may be dy.
   void (*gate)(Activation kind, const T* g, const T* u, T* y, int64_t n);
   void (*gate_backward)(Activation kind, const T* g, const T* u, const T* dy, T* dg, T* du, T* y,
                         int64_t n);

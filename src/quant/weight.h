@@ -8,14 +8,14 @@
 // meaning); "int16" rounds both to 11 bits and a sign in blocks that share a scale
 // (kernels/gemm.h); "int8" rounds x to 8 bits a group of 32 and multiplies integers (int8.h) where
 // the format has Int8Kernels; formats without them take int16 where the CPU is faster with it, else
-// f32. There matmul_transposed rounds both to 6 bits and a sign, but for rows that are rounded to
-// 16 bits already. Under int16 up to kernels::kFewRows rows are multiplied in f32. "tiles8" rounds
-// both factors to 8 bits in blocks of 32 along the sums (kernels/micro_tiles.h), in either
-// direction, and is bf16 where it is not native or rows are few; a matrix that trains has its own
-// gradient in bf16 (trainable_arithmetic_of). "mixed" is int8 for up to
-// kMixedRows rows (decoding) and tiles for more (prompts), of bf16 where there is AMX and of 8 bits
-// elsewhere, for CPUs whose tiles outrun int8; int8 alone while kernels::is_batch_invariant(), and
-// bf16 alone where the format has no Int8Kernels.
+// f32. There matmul_transposed rounds both to 6 bits and a sign, but for softmaxes, which come
+// rounded (softmax_arithmetic). Under int16 up to kernels::kFewRows rows are multiplied in f32.
+// "tiles8" rounds both factors to 8 bits in blocks of 32 along the sums (kernels/micro_tiles.h), in
+// either direction, and is bf16 where it is not native or rows are few; a matrix that trains has
+// its own gradient in bf16 (trainable_arithmetic_of). "mixed" is int8 for up to kMixedRows rows
+// (decoding) and tiles for more (prompts), of bf16 where there is AMX and of 8 bits elsewhere, for
+// CPUs whose tiles outrun int8; int8 alone while kernels::is_batch_invariant(), and bf16 alone
+// where the format has no Int8Kernels.
 #include <memory>
 #include <span>
 #include <vector>
@@ -81,7 +81,7 @@ class Weight {
   kernels::RowDecoder decoder(int64_t n) const;
   bool runs_packed(int64_t n) const;      // products with n rows are made of tiles, and natively
   kernels::Tiles tiles(int64_t n) const;  // of these
-  bool runs_integers(int64_t n) const;    // matmul in 8 or 16 bits, matmul_transposed in 16
+  bool runs_integers(int64_t n) const;    // both directions in integers of 8 or 16 bits
   // dx[n, cols] = dy[n, rows] W; adds when `accumulate`.
   void matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate = false) const;
   // Whether that takes kernels::Arithmetic::kInt8.
