@@ -20,17 +20,12 @@ struct Attributes {
   Tensor plain;                        // x in bf16, or undefined
 };
 
-bool runs_int8(const Attributes& attributes, const Tensor& rows, int64_t rank) {
-  return rows.dtype() == DType::kF32 && takes_lora_in_int8(attributes.weight, rows.rows()) &&
-         rank <= kernels::ThinTerm::kMostRank;
-}
-
 struct Forward {
   Tensor z, h;
 };
 // Of rows that are not packed; in integers the LoRA's products are so too.
-Forward forward_rows(const Tensor& x, const AdaptedMatrix& matrix, bool in_int8) {
-  if (in_int8) {
+Forward forward_rows(const Tensor& x, const AdaptedMatrix& matrix) {
+  if (x.dtype() == DType::kF32 && runs_int8(matrix, x.rows())) {
     const AdaptedMatrix* only = &matrix;
     Int8Results results = multiply_int8({&only, 1}, x);
     return {std::move(results.z[0]), std::move(results.h[0])};
@@ -57,7 +52,7 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
     packed->set_spare(made.h.data<float>(), static_cast<float>(scaling));
     weight.matmul(*packed, made.z.data<float>(), b.data<float>());
   } else {
-    made = forward_rows(x, {weight, a, b, scaling}, runs_int8(attributes, x, a.rows()));
+    made = forward_rows(x, {weight, a, b, scaling});
   }
   if (call.any_wanted()) {
     const bool needs_x = packed == nullptr && call.wanted[1];
@@ -89,13 +84,11 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
   return {dx, da, db};
 }
 
-std::vector<Tensor> backward_int8(Call& call, const Tensor& dz) {
-  const Tensor &x = call.saved[0], &h = call.saved[1], &a = call.saved[2], &b = call.saved[3];
-  const auto& attributes = attributes_of<Attributes>(call);
-  const AdaptedMatrix matrix{attributes.weight, a, b, attributes.scaling};
+std::vector<Tensor> backward_int8(Call& call, const AdaptedMatrix& matrix, const Tensor& dz) {
+  const Tensor &x = call.saved[0], &h = call.saved[1];
   const bool adds = call.gathered[0].defined();
   Tensor dx;
-  if (call.wanted[0]) dx = call.gradient_of(0, {dz.rows(), a.cols()}, DType::kF32);
+  if (call.wanted[0]) dx = call.gradient_of(0, {dz.rows(), matrix.a.cols()}, DType::kF32);
   const Tensor dh = multiply_back_int8(matrix, dz, dx, adds);
   const auto [da, db] = lora_gradients_int8(matrix, x, h, dz, dh);
   return {dx, da, db};
@@ -105,8 +98,10 @@ std::vector<Tensor> backward(Call& call, const Tensor& dz) {
   const auto& attributes = attributes_of<Attributes>(call);
   if (attributes.packed != nullptr) return backward_packed(call, dz);
   const Tensor &x = call.saved[0], &h = call.saved[1], &a = call.saved[2], &b = call.saved[3];
+  const AdaptedMatrix matrix{attributes.weight, a, b, attributes.scaling};
   const bool wants_lora = call.wanted[1] && call.wanted[2];
-  if (wants_lora && runs_int8(attributes, dz, a.rows())) return backward_int8(call, dz);
+  if (wants_lora && dz.dtype() == DType::kF32 && runs_int8(matrix, dz.rows()))
+    return backward_int8(call, matrix, dz);
   LowRankGradients found = low_rank_gradients(restored(x), h, {a, b, attributes.scaling}, dz,
                                               {call.wanted[0], call.wanted[1], call.wanted[2]});
   if (call.wanted[0]) {

@@ -144,7 +144,7 @@ void visit_rounded(const quant::Weight& head, float scale, kernels::RoundedRows*
   add_at_labels(head, block, at_labels.data());
 }
 
-// The pass in blocks of 16-bit logits, if that can be.
+// The pass in blocks of logits of 16 bits or 8, if that can be.
 bool visit_in_16_bits(const Tensor& hidden, const Head& head, const Attributes& attributes,
                       const std::vector<int64_t>& rows, Visit& result) {
   const auto count = static_cast<int64_t>(rows.size());

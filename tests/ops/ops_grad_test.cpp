@@ -268,7 +268,8 @@ struct MlpCase {
   Tensor x, direction;
 };
 using WeightOf = std::function<quant::Weight(const Tensor&)>;
-MlpCase mlp_case(Rng& rng, int64_t n, const std::array<int64_t, 3>& ranks, const WeightOf& weight) {
+MlpCase mlp_case(Rng& rng, int64_t n, int64_t width, const std::array<int64_t, 3>& ranks,
+                 const WeightOf& weight) {
   const auto normal = [&](Shape shape, double scale) {
     return random_normal(rng, shape, scale).to(DType::kF32);
   };
@@ -280,7 +281,8 @@ MlpCase mlp_case(Rng& rng, int64_t n, const std::array<int64_t, 3>& ranks, const
     made.scaling = 0.5;
     return made;
   };
-  const MlpParts parts{part(96, 64, ranks[0]), part(96, 64, ranks[1]), part(64, 96, ranks[2])};
+  const MlpParts parts{part(width, 64, ranks[0]), part(width, 64, ranks[1]),
+                       part(64, width, ranks[2])};
   return {parts, normal({n, 64}, 1), normal({n, 64}, 1)};
 }
 
@@ -323,7 +325,7 @@ TEST(Ops, GatedMlpPackedIsItsSteps) {
   Rng rng(4);
   for (const int64_t n : {40, 300}) {  // shared by columns, and by rows
     for (const auto& ranks : kRanks) {
-      const MlpCase c = mlp_case(rng, n, ranks, quant::Weight::from_tensor);
+      const MlpCase c = mlp_case(rng, n, 90, ranks, quant::Weight::from_tensor);
       const auto run = [&](bool is_one, quant::Compute compute) {
         return run_mlp(c, is_one, compute, kernels::Arithmetic::kBF16);
       };
@@ -339,7 +341,7 @@ TEST(Ops, GatedMlpInIntegersIsItsSteps) {
   Rng rng(7);
   for (const int64_t n : {40, 300}) {
     for (const auto& ranks : kRanks) {
-      MlpCase c = mlp_case(rng, n, ranks, in_q4_1);
+      MlpCase c = mlp_case(rng, n, 96, ranks, in_q4_1);
       c.parts.down.weight.set_compute(quant::Compute::kInt8);
       if (!runs_int8(c.parts.down, n)) GTEST_SKIP() << "this CPU takes other products";
       const auto run = [&](bool is_one, quant::Compute compute) {
