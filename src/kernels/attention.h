@@ -43,7 +43,8 @@ struct AttentionShape {
   const T* sinks = nullptr;  // [heads]: one more score in each softmax's denominator
   // kBF16 rounds q, k, v, p, dout and ds to bf16 where many rows are multiplied, kInt16 to integers
   // that share a scale (up to a head_dim of 512); softmaxes, sums and sequences of one query stay
-  // in f32.
+  // in f32. kTiles8 is kBF16 but for what the backward sums up, weighed with p or ds: both factors
+  // in 8 bits (micro_tiles.h). The forward's is not, since one key may take nearly all weight.
   Arithmetic arithmetic = Arithmetic::kF32;
 };
 

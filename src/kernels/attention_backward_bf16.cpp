@@ -9,7 +9,10 @@
 #include "kernels/scratch.h"
 
 // The gradients of attention in bf16: attention_backward.cpp says what they are. Tiles of 96
-// queries and 128 keys in bands of 32; p and ds are rounded as they are packed.
+// queries and 128 keys in bands of 32; p and ds are rounded as they are packed. They and what they
+// weigh may be rounded to 8-bit integers instead: q_down, dout_down and k_down. Not so what scores
+// and their gradients are made of, which passes through exponentials and differences (Zhang et al.,
+// 2025, "SageAttention3", keeps dO V^T in 16 bits for that).
 namespace moxie::kernels {
 namespace {
 
@@ -21,6 +24,11 @@ constexpr int64_t kKeyTile = kKeyBands * kBand;
 
 using Pass = GradientPass<float>;
 using Unit = GradientUnit<float>;
+
+// What the sums of the gradients are made of: p, ds and what these weigh.
+Tiles weighed_tiles(const AttentionShape<float>& shape) {
+  return shape.arithmetic == Arithmetic::kTiles8 ? Tiles::kInt8 : Tiles::kBF16;
+}
 
 // A tile of queries of one head. As A along d; as A columns of d along the queries.
 struct Queries {
@@ -57,8 +65,7 @@ class Memory {  // a thread's, given out piece by piece
 
 // Bands of `rows` rows of d columns, rows `ld` apart, times a factor.
 void pack(const float* src, int64_t ld, int64_t rows, int64_t d, float factor, Side side,
-          float* scaled, BFloat16* along, BFloat16* down, Side down_side) {
-  const MicroTiles& kernel = micro_bf16();
+          float* scaled, BFloat16* along, BFloat16* down, Tiles down_tiles) {
   const int64_t depth = ceil_div(d, kTileDepth);
   const int64_t bands = ceil_div(rows, kBand);
   for (int64_t band = 0; band < bands; ++band, src += kBand * ld) {
@@ -73,11 +80,12 @@ void pack(const float* src, int64_t ld, int64_t rows, int64_t d, float factor, S
       step = d;
     }
     if (along != nullptr) {
-      kernel.along(from, step, lines, d, side, along + band * depth * kTilePair);
+      micro_bf16().along(from, step, lines, d, side, along + band * depth * kTilePair);
     }
     for (int64_t c = 0; down != nullptr && c < depth; ++c) {
-      kernel.across(from + c * kBand, step, std::min(kBand, d - c * kBand), lines, down_side,
-                    down + (c * bands + band) * kTilePair);
+      micro_tiles(down_tiles)
+          .across(from + c * kBand, step, std::min(kBand, d - c * kBand), lines, side,
+                  down + (c * bands + band) * pair_size(down_tiles));
     }
   }
 }
@@ -104,7 +112,7 @@ BandRows rows_of(const Pass& pass, const Queries& queries, int64_t i, int64_t ro
 }
 
 // score_gradients() of capped scores.
-void capped_gradients(float softcap, const ScoreBand& t, float* p, float* ds,
+void capped_gradients(float softcap, const ScoreBand& t, float* p, float* ds, Tiles kind,
                       const ScoreTiles& tiles) {
   for (int64_t r = 0; r < t.rows; ++r) {
     const int64_t begin = std::clamp<int64_t>(t.begin[r] - t.first, 0, t.n);
@@ -116,7 +124,7 @@ void capped_gradients(float softcap, const ScoreBand& t, float* p, float* ds,
     row_kernels<float>().score_gradient(t.lse[r], t.delta[r], softcap, p + r * t.stride + begin,
                                         ds + r * t.stride + begin, end - begin);
   }
-  const MicroTiles& kernel = micro_bf16();
+  const MicroTiles& kernel = micro_tiles(kind);
   kernel.along(ds, t.stride, t.rows, t.n, Side::kA, tiles.ds);
   kernel.across(p, t.stride, t.n, t.rows, Side::kB, tiles.p_down);
   kernel.across(ds, t.stride, t.n, t.rows, Side::kB, tiles.ds_down);
@@ -125,8 +133,8 @@ void capped_gradients(float softcap, const ScoreBand& t, float* p, float* ds,
 // p and ds of a band of queries, packed, and what they add to dq. Returns which keys they see.
 KeyRange query_gradients(const Pass& pass, const Queries& queries, int64_t band, const Keys& keys,
                          const Weights& w) {
-  const MicroTiles& kernel = micro_bf16();
   const auto& shape = pass.shape;
+  const Tiles kind = weighed_tiles(shape);
   const int64_t d = shape.head_dim;
   const int64_t depth = ceil_div(d, kTileDepth);
   const int64_t i = queries.begin + band * kBand;
@@ -143,24 +151,25 @@ KeyRange query_gradients(const Pass& pass, const Queries& queries, int64_t band,
   for (int64_t j = from; j < to; j += kBand) {  // 32 x 32 scores at a time, in L1
     const int64_t cols = std::min(kBand, count - j);
     const int64_t b = j / kBand * depth * kTilePair;
+    const MicroTiles& kernel = micro_bf16();
     kernel.multiply({rows, cols, depth, queries.q + a, keys.k + b, w.p, kBand, 1, false});
     kernel.multiply({rows, cols, depth, queries.dout + a, keys.v + b, w.ds, kBand, 1, false});
     const ScoreBand scores{w.p, w.ds,    kBand,     rows,      kBand,
                            j,   own.lse, own.delta, own.begin, own.end};
-    const int64_t at = (j / kBand * kQueryBands + band) * kTilePair;
-    const ScoreTiles tiles{w.ds_along + (j - from) / kBand * kTilePair, w.p_down + at,
+    const int64_t at = (j / kBand * kQueryBands + band) * pair_size(kind);
+    const ScoreTiles tiles{w.ds_along + (j - from) / kBand * pair_size(kind), w.p_down + at,
                            w.ds_down + at, 0};
     if (shape.softcap > 0) {
-      capped_gradients(shape.softcap, scores, w.p, w.ds, tiles);
+      capped_gradients(shape.softcap, scores, w.p, w.ds, kind, tiles);
     } else {
-      fused_attention().score_gradients(scores, tiles);
+      score_gradients(kind, scores, tiles);
     }
   }
-  const BFloat16* k = keys.k_down + from / kBand * kTilePair;
+  const BFloat16* k = keys.k_down + from / kBand * pair_size(kind);
   float* dq = pass.dq + i * pass.stride + queries.head * d;
-  for (int64_t c = 0; c < d; c += kBand, k += key_bands * kTilePair) {
-    kernel.multiply({rows, std::min(kBand, d - c), (to - from) / kTileDepth, w.ds_along, k, dq + c,
-                     pass.stride, 1, true});
+  for (int64_t c = 0; c < d; c += kBand, k += key_bands * pair_size(kind)) {
+    micro_tiles(kind).multiply({rows, std::min(kBand, d - c), (to - from) / kTileDepth, w.ds_along,
+                                k, dq + c, pass.stride, 1, true});
   }
   return {from, to};
 }
@@ -170,6 +179,7 @@ KeyRange query_gradients(const Pass& pass, const Queries& queries, int64_t band,
 void run_tile(const Pass& pass, const Queries& queries, const Keys& keys, const Weights& w,
               float* dk, float* dv) {
   const int64_t d = pass.shape.head_dim;
+  const Tiles kind = weighed_tiles(pass.shape);
   const int64_t count = keys.end - keys.begin;
   int64_t first[kKeyBands], last[kKeyBands];  // bands of queries that see a band of keys
   std::fill_n(first, kKeyBands, kQueryBands);
@@ -184,13 +194,13 @@ void run_tile(const Pass& pass, const Queries& queries, const Keys& keys, const 
   for (int64_t j = 0; j * kBand < count; ++j) {
     if (first[j] >= last[j]) continue;
     const int64_t cols = std::min(kBand, count - j * kBand);
-    const int64_t b = (j * kQueryBands + first[j]) * kTilePair;
+    const int64_t b = (j * kQueryBands + first[j]) * pair_size(kind);
     for (int64_t c = 0; c < d; c += kBand) {
       const int64_t rows = std::min(kBand, d - c);
-      const int64_t a = (c / kBand * queries.bands() + first[j]) * kTilePair;
+      const int64_t a = (c / kBand * queries.bands() + first[j]) * pair_size(kind);
       const int64_t at = c * kKeyTile + j * kBand;
       const auto add = [&](const BFloat16* left, const BFloat16* right, float* sums) {
-        micro_bf16().multiply(
+        micro_tiles(kind).multiply(
             {rows, cols, last[j] - first[j], left + a, right + b, sums + at, kKeyTile, 1, true});
       };
       add(queries.dout_down, w.p_down, dv);
@@ -206,12 +216,11 @@ void pack_keys(const Pass& pass, const Unit& unit, int64_t j, float* scaled, Key
   keys.begin = j;
   keys.end = std::min(unit.keys.end, j + kKeyTile);
   const int64_t rows = keys.end - j;
-  pack(pass.s.k.plain + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.k, nullptr,
-       Side::kB);
-  pack(pass.s.v.plain + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.v, nullptr,
-       Side::kB);
+  const Tiles tiles = weighed_tiles(pass.shape);
+  pack(pass.s.k.plain + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.k, nullptr, tiles);
+  pack(pass.s.v.plain + at, pass.kv_stride, rows, d, 1, Side::kB, scaled, keys.v, nullptr, tiles);
   pack(pass.s.k.plain + at, pass.kv_stride, rows, d, pass.shape.scale, Side::kB, scaled, nullptr,
-       keys.k_down, Side::kB);
+       keys.k_down, tiles);
 }
 
 }  // namespace
@@ -257,9 +266,9 @@ void gradients_bf16(const Pass& pass, const Unit& unit) {
     const int64_t at = own.begin * pass.stride + own.head * d;
     const int64_t rows = own.end - own.begin;
     pack(pass.q + at, pass.stride, rows, d, shape.scale, Side::kA, scaled, own.q, own.q_down,
-         Side::kA);
+         weighed_tiles(shape));
     pack(pass.dout + at, pass.stride, rows, d, 1, Side::kA, scaled, own.dout, own.dout_down,
-         Side::kA);
+         weighed_tiles(shape));
     for (int64_t r = 0; r < rows; ++r) std::fill_n(pass.dq + at + r * pass.stride, d, 0.0f);
   });
   for (int64_t j = unit.keys.begin; j < unit.keys.end; j += kKeyTile) {

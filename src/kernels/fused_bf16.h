@@ -54,12 +54,11 @@ struct FusedTiles {
   void (*scale_rows)(const float* factors, BFloat16* w);
 };
 
-// What attention takes, in bf16 alone.
+// What attention takes besides, in bf16 alone.
 struct FusedAttention {
   // RowKernels::soften of n scores, a multiple of 32; the exponentials become a band of A, w.
   void (*soften)(const float* s, int64_t stride, int64_t rows, int64_t n, float* most, float* total,
                  float* shrink, BFloat16* w);
-  void (*score_gradients)(const ScoreBand& scores, const ScoreTiles& tiles);
   // to[i, c] = from[c, i] for i < rows and c < cols; rows of `from` stand ld apart, of `to` end to
   // end.
   void (*transpose)(const float* from, int64_t ld, int64_t rows, int64_t cols, float* to);
@@ -67,14 +66,18 @@ struct FusedAttention {
 
 const FusedTiles& fused(Tiles tiles);     // of active_isa()
 const FusedAttention& fused_attention();  // likewise
+void score_gradients(Tiles kind, const ScoreBand& scores, const ScoreTiles& tiles);
 
 extern const FusedTiles kFusedBF16Scalar;
 extern const FusedTiles kFusedInt8Scalar;
 extern const FusedAttention kFusedAttentionScalar;
+void score_gradients_scalar(Tiles kind, const ScoreBand& scores, const ScoreTiles& tiles);
 #ifndef MOXIE_SCALAR_ONLY
 extern const FusedTiles kFusedBF16Avx512;
 extern const FusedTiles kFusedInt8Avx512;
 extern const FusedAttention kFusedAttentionAvx512;
+void score_gradients_bf16_avx512(const ScoreBand& scores, const ScoreTiles& tiles);
+void score_gradients_int8_avx512(const ScoreBand& scores, const ScoreTiles& tiles);
 #endif
 
 }  // namespace moxie::kernels

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "base/cpu.h"
 #include "kernels/fused_bf16.h"
@@ -19,6 +20,16 @@ const FusedAttention& fused_attention() {
   if (bf16_is_native()) return kFusedAttentionAvx512;
 #endif
   return kFusedAttentionScalar;
+}
+
+void score_gradients(Tiles kind, const ScoreBand& scores, const ScoreTiles& tiles) {
+#ifndef MOXIE_SCALAR_ONLY
+  const MicroTiles* kernel = &micro_tiles(kind);
+  if (kernel == &kMicroInt8Avx512) return score_gradients_int8_avx512(scores, tiles);
+  if (kernel != &kMicroInt8Scalar && bf16_is_native())
+    return score_gradients_bf16_avx512(scores, tiles);
+#endif
+  score_gradients_scalar(kind, scores, tiles);
 }
 
 namespace {
@@ -101,17 +112,9 @@ void scale_rows8(const float* factors, BFloat16* w) {
   }
 }
 
-// Number j of row r of a band of A.
-BFloat16& in_a(BFloat16* band, int64_t r, int64_t j) {
-  return band[j / kTileDepth * kTilePair + r * kTileDepth + j % kTileDepth];
-}
-// Number r of line j of a pair of tiles of B.
-BFloat16& in_b(BFloat16* pair, int64_t r, int64_t j) {
-  return pair[j / kLines * kTileSize + (r / 2 * kLines + j % kLines) * 2 + r % 2];
-}
-
 void soften(const float* s, int64_t stride, int64_t rows, int64_t n, float* most, float* total,
             float* shrink, BFloat16* w) {
+  std::vector<float> values(static_cast<size_t>(rows * n));
   for (int64_t r = 0; r < rows; ++r, s += stride) {
     const float before = most[r];
     most[r] = std::max(before, *std::max_element(s, s + n));
@@ -120,27 +123,11 @@ void soften(const float* s, int64_t stride, int64_t rows, int64_t n, float* most
     for (int64_t j = 0; j < n; ++j) {
       const float e = std::isinf(most[r]) ? 0.0f : std::exp(s[j] - most[r]);
       sum += e;
-      in_a(w, r, j) = to_bfloat16(e);
+      values[static_cast<size_t>(r * n + j)] = e;
     }
     total[r] = total[r] * shrink[r] + sum;
   }
-}
-
-void score_gradients(const ScoreBand& t, const ScoreTiles& tiles) {
-  for (int64_t r = 0; r < kBandLines; ++r) {
-    for (int64_t j = 0; j < t.n; ++j) {
-      float p = 0;
-      float ds = 0;
-      if (r < t.rows && t.first + j >= t.begin[r] && t.first + j < t.end[r]) {
-        p = std::exp(t.s[r * t.stride + j] - t.lse[r]);
-        ds = p * (t.dp[r * t.stride + j] - t.delta[r]);
-      }
-      in_a(tiles.ds, r, j) = to_bfloat16(ds);
-      const int64_t pair = j / kBandLines * tiles.step;
-      in_b(tiles.p_down + pair, r, j % kBandLines) = to_bfloat16(p);
-      in_b(tiles.ds_down + pair, r, j % kBandLines) = to_bfloat16(ds);
-    }
-  }
+  kMicroBF16Scalar.along(values.data(), n, rows, n, Side::kA, w);
 }
 
 void transpose(const float* from, int64_t ld, int64_t rows, int64_t cols, float* to) {
@@ -155,6 +142,27 @@ const FusedTiles kFusedBF16Scalar{gate<round>, gate_backward<round>, settle, exp
                                   scale_rows};
 const FusedTiles kFusedInt8Scalar{gate<round8>, gate_backward<round8>, settle, exponentials<round8>,
                                   scale_rows8};
-const FusedAttention kFusedAttentionScalar{soften, score_gradients, transpose};
+const FusedAttention kFusedAttentionScalar{soften, transpose};
+
+void score_gradients_scalar(Tiles kind, const ScoreBand& t, const ScoreTiles& tiles) {
+  const MicroTiles& kernel = kind == Tiles::kBF16 ? kMicroBF16Scalar : kMicroInt8Scalar;
+  for (int64_t j = 0; j < t.n; j += kBandLines) {
+    float p[kBlockNumbers] = {}, ds[kBlockNumbers] = {};
+    for (int64_t r = 0; r < t.rows; ++r) {
+      for (int64_t i = 0; i < kBandLines; ++i) {
+        const int64_t key = t.first + j + i;
+        if (key < t.begin[r] || key >= t.end[r]) continue;
+        const int64_t from = r * t.stride + j + i, to = r * kBandLines + i;
+        p[to] = std::exp(t.s[from] - t.lse[r]);
+        ds[to] = p[to] * (t.dp[from] - t.delta[r]);
+      }
+    }
+    const int64_t down = j / kBandLines * tiles.step;
+    kernel.along(ds, kBandLines, kBandLines, kTileDepth, Side::kA,
+                 tiles.ds + j / kBandLines * pair_size(kind));
+    kernel.across(p, kBandLines, kBandLines, kTileDepth, Side::kB, tiles.p_down + down);
+    kernel.across(ds, kBandLines, kBandLines, kTileDepth, Side::kB, tiles.ds_down + down);
+  }
+}
 
 }  // namespace moxie::kernels

@@ -12,11 +12,15 @@
 namespace moxie::kernels {
 namespace {
 
+inline __m512i rounded(__m512 low, __m512 high) {
+  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
+}
+
 // 32 numbers, of which those of the mask are read, as bf16.
 inline __m512i load32(const float* src, __mmask32 mask) {
   const __m512 low = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), src);
   const __m512 high = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), src + 16);
-  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
+  return rounded(low, high);
 }
 inline __m512i load32(const BFloat16* src, __mmask32 mask) {
   return _mm512_maskz_loadu_epi16(mask, src);
@@ -24,7 +28,7 @@ inline __m512i load32(const BFloat16* src, __mmask32 mask) {
 
 // 16 numbers of each of two rows, as 16 pairs.
 inline __m512i paired(__m512 even, __m512 odd) {
-  const __m512i both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(odd, even));
+  const __m512i both = rounded(even, odd);
   const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
                                          8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   return _mm512_permutexvar_epi16(order, both);

@@ -112,14 +112,14 @@ Tensor Block::norm(const DecoderConfig& config, Tensor x, const Param& weight) c
 Tensor Block::attend(const DecoderConfig& config, const Tensor& query, const Tensor& key,
                      const Tensor& value, const Pass& pass, kernels::SharedRows& kept) const {
   const int64_t window = config.layers[static_cast<size_t>(index)].window;
-  const kernels::Arithmetic arithmetic = o.weight.arithmetic();
   const auto& states = pass.options.states;
   if (states.empty()) {
     const auto kept_out = std::make_shared<Tensor>();
-    Tensor out = ops::attention(query, key, value, {},
-                                {config.heads, config.kv_heads, config.head_dim,
-                                 attention_scale(config), window, config.attention_softcap, true,
-                                 pass.batch.offsets, arithmetic, o.weight.keeps_bf16(), kept_out});
+    Tensor out =
+        ops::attention(query, key, value, {},
+                       {config.heads, config.kv_heads, config.head_dim, attention_scale(config),
+                        window, config.attention_softcap, true, pass.batch.offsets,
+                        o.weight.training_arithmetic(), o.weight.keeps_bf16(), kept_out});
     kept.plain = std::exchange(*kept_out, {});
     return out;
   }
@@ -129,7 +129,7 @@ Tensor Block::attend(const DecoderConfig& config, const Tensor& query, const Ten
   shape.head_dim = config.head_dim;
   shape.scale = static_cast<float>(attention_scale(config));
   shape.window = window;
-  shape.arithmetic = arithmetic;
+  shape.arithmetic = o.weight.arithmetic();
   shape.softcap = static_cast<float>(config.attention_softcap);
   std::vector<kernels::AttentionSequence<float>> sequences;
   for (size_t s = 0; s < states.size(); ++s) {

@@ -109,7 +109,7 @@ Tensor Decoder::loss(const Tensor& hidden, std::vector<int64_t> labels,
   if (projection.is_frozen())
     return ops::cross_entropy(hidden, projection.frozen(), std::move(labels), logit_options());
   return ops::cross_entropy(hidden, use(*projection.param()), std::move(labels), logit_options(),
-                            projection.logit_arithmetic());
+                            projection.training_arithmetic());
 }
 
 // The head with what is attached to it, a block of labelled rows at a time: each block's logits are

@@ -67,7 +67,7 @@ Tensor Matrix::apply(const Tensor& x, kernels::SharedRows& packed) const {
 }
 
 // As frozen heads are multiplied: in tiles, or with gradients of more than 8 bits.
-kernels::Arithmetic Matrix::logit_arithmetic() const {
+kernels::Arithmetic Matrix::training_arithmetic() const {
   const auto trainable = quant::trainable_arithmetic_of(frozen_.compute());
   return trainable == kernels::Arithmetic::kTiles8 ? trainable : arithmetic();
 }

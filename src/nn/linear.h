@@ -29,8 +29,9 @@ class Matrix {
   void set_compute(quant::Compute compute) { frozen_.set_compute(compute); }
   kernels::Arithmetic arithmetic() const { return quant::arithmetic_of(frozen_.compute()); }
   bool keeps_bf16() const { return quant::keeps_bf16(frozen_.compute()); }
-  kernels::Arithmetic logit_arithmetic() const;  // of a loss's products, once it trains
-  void widen();                                  // a trainable value becomes f64, for tests
+  // Of a loss's products, once it trains, and of attention's in training.
+  kernels::Arithmetic training_arithmetic() const;
+  void widen();  // a trainable value becomes f64, for tests
 
   // x [n, cols] -> [n, rows]. packed is x in tiles, or null: made here if that is how it is
   // multiplied, for others that multiply it.

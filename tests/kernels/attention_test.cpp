@@ -305,6 +305,10 @@ TEST(Attention, BF16IsOffByItsRounding) {
   expect_off_by(rounded_problem<Arithmetic::kBF16>, {0.01, 0.003, 0.02});
 }
 
+TEST(Attention, Tiles8AreOffByTheirRounding) {
+  expect_off_by(rounded_problem<Arithmetic::kTiles8>, {0.01, 0.003, 0.03});
+}
+
 TEST(Attention, Int16IsOffByItsRounding) {
   expect_off_by(rounded_problem<Arithmetic::kInt16>, {5e-4, 1e-4, 1e-3});
 }
@@ -357,6 +361,7 @@ void expect_same_bits_with_any_threads(Problem<float> (*make)(const Case&)) {
 TEST(Attention, BitsDoNotDependOnThreads) {
   expect_same_bits_with_any_threads([](const Case& c) { return Problem<float>(c); });
   expect_same_bits_with_any_threads(rounded_problem<Arithmetic::kBF16>);
+  expect_same_bits_with_any_threads(rounded_problem<Arithmetic::kTiles8>);
   expect_same_bits_with_any_threads(rounded_problem<Arithmetic::kInt16>);
 }
 

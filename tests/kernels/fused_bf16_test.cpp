@@ -159,15 +159,69 @@ TEST_F(FusedBF16Test, ScoreGradients) {
     }
     TilesOfABlock ds[2], p_down[2], ds_down[2];
     int place = 0;
-    for (const FusedAttention* table : {&fast_attention, &plain_attention}) {
-      table->score_gradients(
-          {s.data(), dp.data(), 128, rows, 128, 5, lse.data(), delta.data(), begin, end},
-          {ds[place].numbers, p_down[place].numbers, ds_down[place].numbers, kTilePair});
+    for (const auto gradients : {score_gradients, score_gradients_scalar}) {
+      gradients(Tiles::kBF16,
+                {s.data(), dp.data(), 128, rows, 128, 5, lse.data(), delta.data(), begin, end},
+                {ds[place].numbers, p_down[place].numbers, ds_down[place].numbers, kTilePair});
       ++place;
     }
     expect_near(ds[0], ds[1], "ds");
     expect_near(p_down[0], p_down[1], "p down");
     expect_near(ds_down[0], ds_down[1], "ds down");
+  }
+}
+
+// Lines of a band of 8-bit tiles as numbers, [32, 32 depth].
+std::vector<float> numbers_of(const TilesOfABlock& tiles, int64_t depth, Side side) {
+  std::vector<float> out(size_t(kBandLines * 32 * depth));
+  for (int64_t line = 0; line < kBandLines; ++line) {
+    for (int64_t k = 0; k < 32 * depth; ++k) {
+      const int64_t index = k / 32 * 2 + line / kLines, i = line % kLines;
+      const BFloat16* at = tiles.numbers + index * tile_size(Tiles::kInt8);
+      const auto& a = *reinterpret_cast<const Int8TileA*>(at);
+      const auto& b = *reinterpret_cast<const Int8TileB*>(at);
+      out[size_t(line * 32 * depth + k)] =
+          side == Side::kA ? a.scales[i] * float(a.codes[i][k % 32])
+                           : b.scales[i] * float(b.codes[k % 32 / 4][i][k % 4] - 128);
+    }
+  }
+  return out;
+}
+
+// Off by at most a step of the 32 numbers that share it, and a half.
+void expect_near8(const TilesOfABlock& got, const TilesOfABlock& want, int64_t depth, Side side,
+                  const char* what) {
+  const auto g = numbers_of(got, depth, side), w = numbers_of(want, depth, side);
+  for (size_t i = 0; i < w.size(); i += 32) {
+    float most = 0;
+    for (size_t k = i; k < i + 32; ++k) most = std::max(most, std::fabs(w[k]));
+    for (size_t k = i; k < i + 32; ++k)
+      ASSERT_NEAR(g[k], w[k], most * 1.5f / 127 + 1e-30f) << what << ' ' << k;
+  }
+}
+
+TEST_F(FusedBF16Test, ScoreGradients8) {
+  if (!cpu().avx512_vnni) GTEST_SKIP() << "this CPU has the plain reference alone";
+  const auto s = normals(kBandLines * 96, 8, 2), dp = normals(kBandLines * 96, 9);
+  const auto lse = normals(kBandLines, 10), delta = normals(kBandLines, 11);
+  for (const int64_t rows : {32, 31, 6}) {
+    int64_t begin[kBandLines], end[kBandLines];
+    for (int64_t r = 0; r < kBandLines; ++r) {
+      begin[r] = 5 + r % 3 * 20;
+      end[r] = r == 4 ? begin[r] : 101 - 5 * (r % 7);
+    }
+    constexpr int64_t kStep = pair_size(Tiles::kInt8);
+    TilesOfABlock ds[2], p_down[2], ds_down[2];
+    int place = 0;
+    for (const auto gradients : {score_gradients, score_gradients_scalar}) {
+      gradients(Tiles::kInt8,
+                {s.data(), dp.data(), 96, rows, 96, 5, lse.data(), delta.data(), begin, end},
+                {ds[place].numbers, p_down[place].numbers, ds_down[place].numbers, kStep});
+      ++place;
+    }
+    expect_near8(ds[0], ds[1], 3, Side::kA, "ds");
+    expect_near8(p_down[0], p_down[1], 3, Side::kB, "p down");
+    expect_near8(ds_down[0], ds_down[1], 3, Side::kB, "ds down");
   }
 }
 
