@@ -1,6 +1,6 @@
 #pragma once
-// Exponentials for sources that are compiled for AVX-512. Everything has internal linkage, as in
-// micro_impl.h.
+// Exponentials, and which scores of a row count, for sources that are compiled for AVX-512.
+// Everything has internal linkage, as in micro_impl.h.
 #include <immintrin.h>
 
 #include <algorithm>

@@ -66,6 +66,7 @@ struct FusedAttention {
 
 const FusedTiles& fused(Tiles tiles);     // of active_isa()
 const FusedAttention& fused_attention();  // likewise
+// Into tiles of either kind.
 void score_gradients(Tiles kind, const ScoreBand& scores, const ScoreTiles& tiles);
 
 extern const FusedTiles kFusedBF16Scalar;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -148,26 +149,34 @@ TEST_F(FusedBF16Test, Softens) {
   }
 }
 
-TEST_F(FusedBF16Test, ScoreGradients) {
-  const auto s = normals(kBandLines * 128, 8, 2), dp = normals(kBandLines * 128, 9);
+struct Gradients {
+  TilesOfABlock ds, p_down, ds_down;
+};
+// Of `rows` queries and n keys, from a table's function and from the plain reference.
+std::array<Gradients, 2> gradients_of(Tiles kind, int64_t rows, int64_t n) {
+  const auto s = normals(kBandLines * n, 8, 2), dp = normals(kBandLines * n, 9);
   const auto lse = normals(kBandLines, 10), delta = normals(kBandLines, 11);
+  int64_t begin[kBandLines], end[kBandLines];
+  for (int64_t r = 0; r < kBandLines; ++r) {
+    begin[r] = 5 + r % 3 * 20;
+    end[r] = r == 4 ? begin[r] : 5 + n - 5 * (r % 7);
+  }
+  std::array<Gradients, 2> result;
+  int place = 0;
+  for (const auto gradients : {score_gradients, score_gradients_scalar}) {
+    Gradients& to = result[size_t(place++)];
+    gradients(kind, {s.data(), dp.data(), n, rows, n, 5, lse.data(), delta.data(), begin, end},
+              {to.ds.numbers, to.p_down.numbers, to.ds_down.numbers, pair_size(kind)});
+  }
+  return result;
+}
+
+TEST_F(FusedBF16Test, ScoreGradients) {
   for (const int64_t rows : {32, 31, 6}) {
-    int64_t begin[kBandLines], end[kBandLines];
-    for (int64_t r = 0; r < kBandLines; ++r) {
-      begin[r] = 5 + r % 3 * 20;
-      end[r] = r == 4 ? begin[r] : 133 - 5 * (r % 7);
-    }
-    TilesOfABlock ds[2], p_down[2], ds_down[2];
-    int place = 0;
-    for (const auto gradients : {score_gradients, score_gradients_scalar}) {
-      gradients(Tiles::kBF16,
-                {s.data(), dp.data(), 128, rows, 128, 5, lse.data(), delta.data(), begin, end},
-                {ds[place].numbers, p_down[place].numbers, ds_down[place].numbers, kTilePair});
-      ++place;
-    }
-    expect_near(ds[0], ds[1], "ds");
-    expect_near(p_down[0], p_down[1], "p down");
-    expect_near(ds_down[0], ds_down[1], "ds down");
+    const auto [got, want] = gradients_of(Tiles::kBF16, rows, 128);
+    expect_near(got.ds, want.ds, "ds");
+    expect_near(got.p_down, want.p_down, "p down");
+    expect_near(got.ds_down, want.ds_down, "ds down");
   }
 }
 
@@ -200,28 +209,13 @@ void expect_near8(const TilesOfABlock& got, const TilesOfABlock& want, int64_t d
   }
 }
 
-TEST_F(FusedBF16Test, ScoreGradients8) {
+TEST_F(FusedBF16Test, ScoreGradientsIn8Bits) {
   if (!cpu().avx512_vnni) GTEST_SKIP() << "this CPU has the plain reference alone";
-  const auto s = normals(kBandLines * 96, 8, 2), dp = normals(kBandLines * 96, 9);
-  const auto lse = normals(kBandLines, 10), delta = normals(kBandLines, 11);
   for (const int64_t rows : {32, 31, 6}) {
-    int64_t begin[kBandLines], end[kBandLines];
-    for (int64_t r = 0; r < kBandLines; ++r) {
-      begin[r] = 5 + r % 3 * 20;
-      end[r] = r == 4 ? begin[r] : 101 - 5 * (r % 7);
-    }
-    constexpr int64_t kStep = pair_size(Tiles::kInt8);
-    TilesOfABlock ds[2], p_down[2], ds_down[2];
-    int place = 0;
-    for (const auto gradients : {score_gradients, score_gradients_scalar}) {
-      gradients(Tiles::kInt8,
-                {s.data(), dp.data(), 96, rows, 96, 5, lse.data(), delta.data(), begin, end},
-                {ds[place].numbers, p_down[place].numbers, ds_down[place].numbers, kStep});
-      ++place;
-    }
-    expect_near8(ds[0], ds[1], 3, Side::kA, "ds");
-    expect_near8(p_down[0], p_down[1], 3, Side::kB, "p down");
-    expect_near8(ds_down[0], ds_down[1], 3, Side::kB, "ds down");
+    const auto [got, want] = gradients_of(Tiles::kInt8, rows, 96);
+    expect_near8(got.ds, want.ds, 3, Side::kA, "ds");
+    expect_near8(got.p_down, want.p_down, 3, Side::kB, "p down");
+    expect_near8(got.ds_down, want.ds_down, 3, Side::kB, "ds down");
   }
 }
 
