@@ -229,7 +229,7 @@ void attention_forward(const AttentionShape<T>& shape,
   for (const auto& s : sequences) (s.q_len == 1 && s.kv_len > 0 ? singles : many).push_back(&s);
   attend_single<T>(shape, singles, q, out, lse);
   if constexpr (std::is_same_v<T, float>) {
-    if (runs_bf16(shape)) return attend_bf16(shape, many, q, out, lse);
+    if (scores_are_bf16(shape.arithmetic)) return attend_bf16(shape, many, q, out, lse);
     if (runs_int16(shape)) return attend_many<Int16Tiles>(shape, many, q, out, lse);
   }
   attend_many<PlainTiles<T>>(shape, many, q, out, lse);

@@ -17,6 +17,11 @@
 
 namespace moxie::kernels {
 
+// Whether many rows make their scores in tiles of bf16.
+inline bool scores_are_bf16(Arithmetic arithmetic) {
+  return arithmetic == Arithmetic::kBF16 || arithmetic == Arithmetic::kTiles8;
+}
+
 // Rows of keys or of values: plain or, in a cache, halves. One of both is not null.
 template <class T>
 struct KeyRows {

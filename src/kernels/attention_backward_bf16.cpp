@@ -162,7 +162,7 @@ KeyRange query_gradients(const Pass& pass, const Queries& queries, int64_t band,
     if (shape.softcap > 0) {
       capped_gradients(shape.softcap, scores, w.p, w.ds, kind, tiles);
     } else {
-      score_gradients(kind, scores, tiles);
+      fused(kind).score_gradients(scores, tiles);
     }
   }
   const BFloat16* k = keys.k_down + from / kBand * pair_size(kind);

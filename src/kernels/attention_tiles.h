@@ -43,12 +43,6 @@ bool runs_int16(const AttentionShape<T>& shape) {
   return shape.arithmetic == Arithmetic::kInt16 && shape.head_dim <= kDeepest16;
 }
 
-// Whether they are multiplied in tiles of bf16, in the forward at least.
-template <class T>
-bool runs_bf16(const AttentionShape<T>& shape) {
-  return shape.arithmetic == Arithmetic::kBF16 || shape.arithmetic == Arithmetic::kTiles8;
-}
-
 template <class T>
 struct PlainRows {
   const T* data;

@@ -52,6 +52,8 @@ struct FusedTiles {
                        float* relative, BFloat16* w);
   // w times factors[32], one a row, in place.
   void (*scale_rows)(const float* factors, BFloat16* w);
+
+  void (*score_gradients)(const ScoreBand& scores, const ScoreTiles& tiles);
 };
 
 // What attention takes besides, in bf16 alone.
@@ -66,13 +68,10 @@ struct FusedAttention {
 
 const FusedTiles& fused(Tiles tiles);     // of active_isa()
 const FusedAttention& fused_attention();  // likewise
-// Into tiles of either kind.
-void score_gradients(Tiles kind, const ScoreBand& scores, const ScoreTiles& tiles);
 
 extern const FusedTiles kFusedBF16Scalar;
 extern const FusedTiles kFusedInt8Scalar;
 extern const FusedAttention kFusedAttentionScalar;
-void score_gradients_scalar(Tiles kind, const ScoreBand& scores, const ScoreTiles& tiles);
 #ifndef MOXIE_SCALAR_ONLY
 extern const FusedTiles kFusedBF16Avx512;
 extern const FusedTiles kFusedInt8Avx512;

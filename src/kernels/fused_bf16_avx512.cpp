@@ -212,10 +212,12 @@ void scale_rows8(const float* factors, BFloat16* w) {
 
 }  // namespace
 
-const FusedTiles kFusedBF16Avx512{gate<ToBF16>, gate_backward<ToBF16>, settle, exponentials<ToBF16>,
-                                  scale_rows};
-const FusedTiles kFusedInt8Avx512{gate<ToInt8>, gate_backward<ToInt8>, settle, exponentials<ToInt8>,
-                                  scale_rows8};
+const FusedTiles kFusedBF16Avx512{gate<ToBF16>, gate_backward<ToBF16>,
+                                  settle,       exponentials<ToBF16>,
+                                  scale_rows,   score_gradients_bf16_avx512};
+const FusedTiles kFusedInt8Avx512{gate<ToInt8>, gate_backward<ToInt8>,
+                                  settle,       exponentials<ToInt8>,
+                                  scale_rows8,  score_gradients_int8_avx512};
 
 }  // namespace moxie::kernels
 #endif

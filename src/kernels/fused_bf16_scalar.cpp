@@ -22,16 +22,6 @@ const FusedAttention& fused_attention() {
   return kFusedAttentionScalar;
 }
 
-void score_gradients(Tiles kind, const ScoreBand& scores, const ScoreTiles& tiles) {
-#ifndef MOXIE_SCALAR_ONLY
-  const MicroTiles* kernel = &micro_tiles(kind);
-  if (kernel == &kMicroInt8Avx512) return score_gradients_int8_avx512(scores, tiles);
-  if (kernel != &kMicroInt8Scalar && bf16_is_native())
-    return score_gradients_bf16_avx512(scores, tiles);
-#endif
-  score_gradients_scalar(kind, scores, tiles);
-}
-
 namespace {
 
 // A pair of tiles of A holds its 32 lines of 32 numbers one after the other.
@@ -112,6 +102,28 @@ void scale_rows8(const float* factors, BFloat16* w) {
   }
 }
 
+template <Tiles kKind>
+void score_gradients(const ScoreBand& t, const ScoreTiles& tiles) {
+  const MicroTiles& kernel = kKind == Tiles::kBF16 ? kMicroBF16Scalar : kMicroInt8Scalar;
+  for (int64_t j = 0; j < t.n; j += kBandLines) {
+    float p[kBlockNumbers] = {}, ds[kBlockNumbers] = {};
+    for (int64_t r = 0; r < t.rows; ++r) {
+      for (int64_t i = 0; i < kBandLines; ++i) {
+        const int64_t key = t.first + j + i;
+        if (key < t.begin[r] || key >= t.end[r]) continue;
+        const int64_t from = r * t.stride + j + i, to = r * kBandLines + i;
+        p[to] = std::exp(t.s[from] - t.lse[r]);
+        ds[to] = p[to] * (t.dp[from] - t.delta[r]);
+      }
+    }
+    const int64_t down = j / kBandLines * tiles.step;
+    kernel.along(ds, kBandLines, kBandLines, kTileDepth, Side::kA,
+                 tiles.ds + j / kBandLines * pair_size(kKind));
+    kernel.across(p, kBandLines, kBandLines, kTileDepth, Side::kB, tiles.p_down + down);
+    kernel.across(ds, kBandLines, kBandLines, kTileDepth, Side::kB, tiles.ds_down + down);
+  }
+}
+
 void soften(const float* s, int64_t stride, int64_t rows, int64_t n, float* most, float* total,
             float* shrink, BFloat16* w) {
   std::vector<float> values(static_cast<size_t>(rows * n));
@@ -138,31 +150,12 @@ void transpose(const float* from, int64_t ld, int64_t rows, int64_t cols, float*
 
 }  // namespace
 
-const FusedTiles kFusedBF16Scalar{gate<round>, gate_backward<round>, settle, exponentials<round>,
-                                  scale_rows};
-const FusedTiles kFusedInt8Scalar{gate<round8>, gate_backward<round8>, settle, exponentials<round8>,
-                                  scale_rows8};
+const FusedTiles kFusedBF16Scalar{gate<round>, gate_backward<round>,
+                                  settle,      exponentials<round>,
+                                  scale_rows,  score_gradients<Tiles::kBF16>};
+const FusedTiles kFusedInt8Scalar{gate<round8>, gate_backward<round8>,
+                                  settle,       exponentials<round8>,
+                                  scale_rows8,  score_gradients<Tiles::kInt8>};
 const FusedAttention kFusedAttentionScalar{soften, transpose};
-
-void score_gradients_scalar(Tiles kind, const ScoreBand& t, const ScoreTiles& tiles) {
-  const MicroTiles& kernel = kind == Tiles::kBF16 ? kMicroBF16Scalar : kMicroInt8Scalar;
-  for (int64_t j = 0; j < t.n; j += kBandLines) {
-    float p[kBlockNumbers] = {}, ds[kBlockNumbers] = {};
-    for (int64_t r = 0; r < t.rows; ++r) {
-      for (int64_t i = 0; i < kBandLines; ++i) {
-        const int64_t key = t.first + j + i;
-        if (key < t.begin[r] || key >= t.end[r]) continue;
-        const int64_t from = r * t.stride + j + i, to = r * kBandLines + i;
-        p[to] = std::exp(t.s[from] - t.lse[r]);
-        ds[to] = p[to] * (t.dp[from] - t.delta[r]);
-      }
-    }
-    const int64_t down = j / kBandLines * tiles.step;
-    kernel.along(ds, kBandLines, kBandLines, kTileDepth, Side::kA,
-                 tiles.ds + j / kBandLines * pair_size(kind));
-    kernel.across(p, kBandLines, kBandLines, kTileDepth, Side::kB, tiles.p_down + down);
-    kernel.across(ds, kBandLines, kBandLines, kTileDepth, Side::kB, tiles.ds_down + down);
-  }
-}
 
 }  // namespace moxie::kernels

@@ -64,9 +64,7 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   const bool rounds = options.keeps_bf16 && call.any_wanted();
   std::vector<Tensor> saved;
   for (const Tensor& tensor : in.first(3)) saved.push_back(kept(tensor, rounds));
-  // Where scores are multiplied in bf16 they are the same of both.
-  const bool sees_kept = rounds && options.arithmetic != kernels::Arithmetic::kBF16 &&
-                         options.arithmetic != kernels::Arithmetic::kTiles8;
+  const bool sees_kept = rounds && !kernels::scores_are_bf16(options.arithmetic);  // else the same
   const auto seen = [&](size_t i) { return sees_kept ? restored(saved[i]) : in[i]; };
   const Tensor q = seen(0), k = seen(1), v = seen(2);
   Tensor out = Tensor::empty(in[0].shape(), in[0].dtype());

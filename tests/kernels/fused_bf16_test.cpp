@@ -152,7 +152,7 @@ TEST_F(FusedBF16Test, Softens) {
 struct Gradients {
   TilesOfABlock ds, p_down, ds_down;
 };
-// Of `rows` queries and n keys, from a table's function and from the plain reference.
+// Of `rows` queries and n keys, from this CPU's table and from the plain one.
 std::array<Gradients, 2> gradients_of(Tiles kind, int64_t rows, int64_t n) {
   const auto s = normals(kBandLines * n, 8, 2), dp = normals(kBandLines * n, 9);
   const auto lse = normals(kBandLines, 10), delta = normals(kBandLines, 11);
@@ -163,10 +163,12 @@ std::array<Gradients, 2> gradients_of(Tiles kind, int64_t rows, int64_t n) {
   }
   std::array<Gradients, 2> result;
   int place = 0;
-  for (const auto gradients : {score_gradients, score_gradients_scalar}) {
+  const FusedTiles& plain = kind == Tiles::kBF16 ? kFusedBF16Scalar : kFusedInt8Scalar;
+  for (const FusedTiles* table : {&fused(kind), &plain}) {
     Gradients& to = result[size_t(place++)];
-    gradients(kind, {s.data(), dp.data(), n, rows, n, 5, lse.data(), delta.data(), begin, end},
-              {to.ds.numbers, to.p_down.numbers, to.ds_down.numbers, pair_size(kind)});
+    table->score_gradients(
+        {s.data(), dp.data(), n, rows, n, 5, lse.data(), delta.data(), begin, end},
+        {to.ds.numbers, to.p_down.numbers, to.ds_down.numbers, pair_size(kind)});
   }
   return result;
 }
@@ -197,7 +199,7 @@ std::vector<float> numbers_of(const TilesOfABlock& tiles, int64_t depth, Side si
   return out;
 }
 
-// Off by at most a step of the 32 numbers that share it, and a half.
+// Off by at most a step and a half of the 32 numbers that share it.
 void expect_near8(const TilesOfABlock& got, const TilesOfABlock& want, int64_t depth, Side side,
                   const char* what) {
   const auto g = numbers_of(got, depth, side), w = numbers_of(want, depth, side);
