@@ -228,6 +228,7 @@ void attention_forward(const AttentionShape<T>& shape,
   std::vector<const AttentionSequence<T>*> many, singles;
   for (const auto& s : sequences) (s.q_len == 1 && s.kv_len > 0 ? singles : many).push_back(&s);
   attend_single<T>(shape, singles, q, out, lse);
+  if (many.empty()) return;
   if constexpr (std::is_same_v<T, float>) {
     if (scores_are_bf16(shape.arithmetic)) return attend_bf16(shape, many, q, out, lse);
     if (runs_int16(shape)) return attend_many<Int16Tiles>(shape, many, q, out, lse);

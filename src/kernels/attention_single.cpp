@@ -1,7 +1,8 @@
-// Decoding: one query a sequence against a cache. Rows of keys are read as they lie, once for
-// several of the query heads that share them, and long caches are cut into spans, of which every
-// thread takes as many as make an equal share of the keys. The spans depend on the length alone, so
-// the bits do not depend on the threads (Dao et al., "Flash-Decoding", 2023).
+// Decoding: one query a sequence against a cache. Rows of keys and of values are read as they lie,
+// once for all heads, and caches are cut into spans, of which every thread takes as many as make an
+// equal share of the keys. The spans depend on the length alone, so the bits do not depend on the
+// threads (Dao et al., "Flash-Decoding", 2023).
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -13,63 +14,62 @@
 namespace moxie::kernels {
 namespace {
 
-constexpr int64_t kSpan = 64;               // keys
 constexpr int64_t kLittleWork = 24 * 1024;  // multiply-adds that one thread does sooner than two
 
-// What the query heads of one key head make of a span of keys: for each head a weighted sum of
-// values [head_dim], its largest score and the sum of exponentials above it.
+// Keys of a span: more of them are less to merge, fewer are dealt out more evenly.
+int64_t span_of(int64_t keys) {
+  return keys > 512 ? 64 : 32;
+}
+
+// What all query heads make of a span of keys: for each a weighted sum of values [head_dim], its
+// largest score and the sum of exponentials above it.
 template <class T>
 struct Part {
   const AttentionSequence<T>* sequence;
-  int64_t kv_head, begin, end;
+  int64_t begin, end;
   int64_t before;  // keys of all parts before this one
-  T* sums;
-  T* most;
-  T* total;
+  T* sums = nullptr;
+  T* most = nullptr;
+  T* total = nullptr;
 };
 
 template <class T>
 void run_part(const AttentionShape<T>& shape, const Part<T>& part, const T* q) {
   const auto& rows = row_kernels<T>();
-  const int64_t d = shape.head_dim;
-  const int64_t stride = shape.kv_heads * d;
-  const int64_t group = shape.heads / shape.kv_heads;
   const int64_t count = part.end - part.begin;
-  const int64_t at = part.begin * stride + part.kv_head * d;
+  const SharedKeys keys{shape.kv_heads, shape.heads / shape.kv_heads, count, shape.head_dim};
+  const int64_t at = part.begin * keys.width();
   const AttentionSequence<T>& s = *part.sequence;
-  const T* query = q + (s.q_begin * shape.heads + part.kv_head * group) * d;
-  T* scores = TileOps<T>::memory(Scratch::kTiles, group * kSpan);  // [group, count]
+  const T* query = q + s.q_begin * shape.heads * shape.head_dim;
+  T* scores = TileOps<T>::memory(Scratch::kTiles, shape.heads * count);  // [heads, count]
   if (s.k.halves != nullptr) {
-    rows.group_dots_f16(query, group, s.k.halves + at, s.v.halves + at, stride, count, d,
-                        shape.scale, scores);
+    rows.group_dots_f16(query, keys, s.k.halves + at, shape.scale, scores);
   } else {
-    rows.group_dots(query, group, s.k.plain + at, s.v.plain + at, stride, count, d, shape.scale,
-                    scores);
+    rows.group_dots(query, keys, s.k.plain + at, shape.scale, scores);
   }
-  if (shape.softcap > 0) rows.softcap(scores, shape.softcap, scores, group * count);
-  for (int64_t h = 0; h < group; ++h) {
+  if (shape.softcap > 0) rows.softcap(scores, shape.softcap, scores, shape.heads * count);
+  for (int64_t h = 0; h < shape.heads; ++h) {
     T* own = scores + h * count;
     part.most[h] = rows.max(own, count);
     part.total[h] = rows.exp_sum(own, part.most[h], own, count);
   }
   if (s.v.halves != nullptr) {
-    rows.group_mix_f16(scores, group, s.v.halves + at, stride, count, d, part.sums);
+    rows.group_mix_f16(scores, keys, s.v.halves + at, part.sums);
   } else {
-    rows.group_mix(scores, group, s.v.plain + at, stride, count, d, part.sums);
+    rows.group_mix(scores, keys, s.v.plain + at, part.sums);
   }
 }
 
-// The parts of one key head, in order, become `out` and `lse` of query head h of its group.
+// The parts of a sequence, in order, become `out` and `lse` of query head h.
 template <class T>
 void merge(const AttentionShape<T>& shape, std::span<const Part<T>> parts, int64_t h, T* out,
            T* lse) {
   const auto& rows = row_kernels<T>();
   const int64_t d = shape.head_dim;
-  const int64_t head = parts.front().kv_head * (shape.heads / shape.kv_heads) + h;
-  const int64_t row = parts.front().sequence->q_begin * shape.heads + head;
-  T top = shape.sinks != nullptr ? shape.sinks[head] : -std::numeric_limits<T>::infinity();
+  const int64_t row = parts.front().sequence->q_begin * shape.heads + h;
+  T top = shape.sinks != nullptr ? shape.sinks[h] : -std::numeric_limits<T>::infinity();
   for (const Part<T>& part : parts) top = std::max(top, part.most[h]);
-  T total = shape.sinks != nullptr ? std::exp(shape.sinks[head] - top) : T{0};
+  T total = shape.sinks != nullptr ? std::exp(shape.sinks[h] - top) : T{0};
   std::fill_n(out + row * d, d, T{0});
   for (const Part<T>& part : parts) {
     const T share = std::exp(part.most[h] - top);
@@ -80,62 +80,75 @@ void merge(const AttentionShape<T>& shape, std::span<const Part<T>> parts, int64
   lse[row] = top + std::log(total);
 }
 
+// One sequence's parts follow one another.
+template <class T>
+std::vector<Part<T>> parts_of(const AttentionShape<T>& shape,
+                              std::span<const AttentionSequence<T>* const> sequences) {
+  std::vector<Part<T>> parts;
+  int64_t keys = 0;
+  for (const AttentionSequence<T>* s : sequences) {
+    const KeyRange seen = visible_keys(shape, s->kv_len - 1, s->kv_len);
+    const int64_t span = span_of(seen.end - seen.begin);
+    for (int64_t begin = seen.begin; begin < seen.end; begin += span) {
+      const int64_t end = std::min(seen.end, begin + span);
+      parts.push_back({s, begin, end, keys});
+      keys += end - begin;
+    }
+  }
+  return parts;
+}
+
 }  // namespace
 
 template <class T>
 void attend_single(const AttentionShape<T>& shape,
                    std::span<const AttentionSequence<T>* const> sequences, const T* q, T* out,
                    T* lse) {
-  const int64_t group = shape.heads / shape.kv_heads;
-  std::vector<Part<T>> parts;
-  std::vector<size_t> heads;  // the first part of each, then the number of parts
-  size_t most = 0;
-  for (const AttentionSequence<T>* s : sequences)
-    most += static_cast<size_t>(shape.kv_heads * (s->kv_len / kSpan + 1));
-  parts.reserve(most);
-  heads.reserve(sequences.size() * static_cast<size_t>(shape.kv_heads) + 1);
-  int64_t keys = 0;
-  for (const AttentionSequence<T>* s : sequences) {
-    const KeyRange seen = visible_keys(shape, s->kv_len - 1, s->kv_len);
-    for (int64_t h = 0; h < shape.kv_heads && seen.begin < seen.end; ++h) {
-      heads.push_back(parts.size());
-      for (int64_t begin = seen.begin; begin < seen.end; begin += kSpan) {
-        const int64_t end = std::min(seen.end, begin + kSpan);
-        parts.push_back({s, h, begin, end, keys, nullptr, nullptr, nullptr});
-        keys += end - begin;
-      }
-    }
-  }
-  heads.push_back(parts.size());
-  std::vector<T> memory(parts.size() * static_cast<size_t>(group * (shape.head_dim + 2)));
-  T* free = memory.data();
+  std::vector<Part<T>> parts = parts_of(shape, sequences);
+  if (parts.empty()) return;
+  const int64_t heads = shape.heads, d = shape.head_dim;
+  const int64_t floats = std::ssize(parts) * heads * (d + 2);
+  T* free = TileOps<T>::memory(Scratch::kStrips, floats);
   for (Part<T>& part : parts) {
     part.sums = free;
-    part.most = part.sums + group * shape.head_dim;
-    part.total = part.most + group;
-    free = part.total + group;
+    part.most = part.sums + heads * d;
+    part.total = part.most + heads;
+    free = part.total + heads;
   }
-  const bool is_small = keys * group * shape.head_dim < kLittleWork;
-  const int64_t lanes = is_small ? 1 : thread_count();
+  const int64_t keys = parts.back().before + parts.back().end - parts.back().begin;
+  const int64_t lanes = keys * heads * d < kLittleWork ? 1 : thread_count();
   const auto lane_of = [&](const Part<T>& part) {  // by the middle of its keys
     return (2 * part.before + part.end - part.begin) * lanes / (2 * keys);
   };
-  const auto merge_where = [&](auto is_wanted) {  // by the lanes of a head's first and last part
-    for (size_t i = 0; i + 1 < heads.size(); ++i) {
-      const std::span<const Part<T>> all(parts.data() + heads[i], parts.data() + heads[i + 1]);
-      if (!is_wanted(lane_of(all.front()), lane_of(all.back()))) continue;
-      for (int64_t h = 0; h < group; ++h) merge<T>(shape, all, h, out, lse);
+  // Calls f(parts of a sequence), for sequences whose first and last part's lanes are wanted.
+  const auto sequences_where = [&](auto is_wanted, auto f) {
+    for (auto first = parts.begin(); first != parts.end();) {
+      const auto last = std::find_if(first, parts.end(), [&](const Part<T>& part) {
+        return part.sequence != first->sequence;
+      });
+      if (is_wanted(lane_of(*first), lane_of(*(last - 1))))
+        f(std::span<const Part<T>>(first, last));
+      first = last;
     }
   };
   parallel_for(lanes, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t lane = begin; lane < end; ++lane) {
-      for (const Part<T>& part : parts) {
-        if (lane_of(part) == lane) run_part(shape, part, q);
-      }
-      merge_where([lane](int64_t first, int64_t last) { return first == lane && last == lane; });
+    for (const Part<T>& part : parts) {
+      if (lane_of(part) >= begin && lane_of(part) < end) run_part(shape, part, q);
     }
+    sequences_where(
+        [=](int64_t first, int64_t last) { return first == last && begin <= first && last < end; },
+        [&](std::span<const Part<T>> own) {
+          for (int64_t h = 0; h < heads; ++h) merge<T>(shape, own, h, out, lse);
+        });
   });
-  merge_where([](int64_t first, int64_t last) { return first != last; });
+  if (lanes == 1) return;
+  sequences_where([](int64_t first, int64_t last) { return first != last; },
+                  [&](std::span<const Part<T>> own) {
+                    const int64_t grain = 1 + kLittleWork / (std::ssize(own) * d);
+                    parallel_for(heads, grain, [&](int64_t begin, int64_t end) {
+                      for (int64_t h = begin; h < end; ++h) merge<T>(shape, own, h, out, lse);
+                    });
+                  });
 }
 
 template void attend_single(const AttentionShape<float>&,

@@ -82,17 +82,18 @@ struct Reference {
     for (int64_t j = 0; j < n; ++j) y[j] = factor * dot(x, rows + j * stride, d);
   }
   template <class R>
-  static void group_dots(const T* x, int64_t heads, const R* rows, const R*, int64_t stride,
-                         int64_t n, int64_t d, T factor, T* y) {
-    for (int64_t h = 0; h < heads; ++h) dots(x + h * d, rows, stride, n, d, factor, y + h * n);
+  static void group_dots(const T* x, const SharedKeys& shape, const R* rows, T factor, T* y) {
+    const int64_t n = shape.n, d = shape.d;
+    for (int64_t h = 0; h < shape.heads(); ++h)
+      dots(x + h * d, rows + h / shape.group * d, shape.width(), n, d, factor, y + h * n);
   }
   template <class R>
-  static void group_mix(const T* w, int64_t heads, const R* rows, int64_t stride, int64_t n,
-                        int64_t d, T* y) {
-    std::fill_n(y, heads * d, T{0});
-    for (int64_t h = 0; h < heads; ++h, y += d) {
-      for (int64_t j = 0; j < n; ++j) {
-        for (int64_t i = 0; i < d; ++i) y[i] += w[h * n + j] * value(rows[j * stride + i]);
+  static void group_mix(const T* w, const SharedKeys& shape, const R* rows, T* y) {
+    std::fill_n(y, shape.heads() * shape.d, T{0});
+    for (int64_t h = 0; h < shape.heads(); ++h, w += shape.n, y += shape.d) {
+      const R* row = rows + h / shape.group * shape.d;
+      for (int64_t j = 0; j < shape.n; ++j, row += shape.width()) {
+        for (int64_t i = 0; i < shape.d; ++i) y[i] += w[j] * value(row[i]);
       }
     }
   }

@@ -20,6 +20,14 @@ struct AdamwStep {
   T factor, mix1, beta2, mix2, keep, size, root2, epsilon;
 };
 
+// n rows of keys or of values, end to end, as a decoding step meets them: d numbers for each of
+// `key_heads`, each of which `group` queries share.
+struct SharedKeys {
+  int64_t key_heads, group, n, d;
+  int64_t heads() const { return key_heads * group; }
+  int64_t width() const { return key_heads * d; }
+};
+
 template <class T>
 struct RowKernels {
   void (*exp)(const T* x, T* y, int64_t n);
@@ -39,18 +47,13 @@ struct RowKernels {
                     T factor, T* y);
   void (*dots_f16)(const T* x, const Float16* rows, int64_t stride, int64_t n, int64_t d, T factor,
                    T* y);
-  // What `heads` queries make of rows that they share, which are loaded once for several of them:
-  // y_hj = factor (x_h . row_j), x [heads, d] and y [heads, n];   y_h = sum_j w_hj row_j, w [heads,
-  // n] and y [heads, d]. While dots are summed, memory is asked for `next`: n rows that lie as
-  // these do, and which will be mixed.
-  void (*group_dots)(const T* x, int64_t heads, const T* rows, const T* next, int64_t stride,
-                     int64_t n, int64_t d, T factor, T* y);
-  void (*group_dots_f16)(const T* x, int64_t heads, const Float16* rows, const Float16* next,
-                         int64_t stride, int64_t n, int64_t d, T factor, T* y);
-  void (*group_mix)(const T* w, int64_t heads, const T* rows, int64_t stride, int64_t n, int64_t d,
-                    T* y);
-  void (*group_mix_f16)(const T* w, int64_t heads, const Float16* rows, int64_t stride, int64_t n,
-                        int64_t d, T* y);
+  // What queries make of rows that they share: y_hj = factor (x_h . row_j), x [heads, d] and y
+  // [heads, n];   y_h = sum_j w_hj row_j, w [heads, n] and y [heads, d]. Of row_j query h meets the
+  // d numbers of its own key head. Rows are read once, in the order in which they stand.
+  void (*group_dots)(const T* x, const SharedKeys& shape, const T* rows, T factor, T* y);
+  void (*group_dots_f16)(const T* x, const SharedKeys& shape, const Float16* rows, T factor, T* y);
+  void (*group_mix)(const T* w, const SharedKeys& shape, const T* rows, T* y);
+  void (*group_mix_f16)(const T* w, const SharedKeys& shape, const Float16* rows, T* y);
   // Of n rows of d numbers that stand `stride` apart the values, end to end.
   void (*widen)(const Float16* rows, int64_t stride, int64_t n, int64_t d, T* y);
   // Rounds to nearest even. What is beyond +-65504, the largest, becomes that and not an infinity,

@@ -1,6 +1,7 @@
 #pragma once
 // Rows that several queries share, as in decoding: the part of rowwise_impl.h, which alone includes
 // it, that loads each row once for up to three of them.
+#include <algorithm>
 #include <type_traits>
 
 namespace moxie::kernels {
@@ -37,48 +38,48 @@ MOXIE_INLINE void add_products(const float* x, int64_t d, const R* row, int64_t 
   }
 }
 
-// Rows may come from memory, and no prefetcher of the CPU follows four short streams: each step
-// asks for as many bytes of the next four as it reads, and of `next`, if it is not null.
+// Up to four rows; y_h stand `ld` apart.
 template <int kHeads, class R>
-MOXIE_INLINE void dots_of(const float* x, const R* rows, const R* next, int64_t stride, int64_t n,
-                          int64_t d, float factor, float* y) {
-  constexpr int64_t kLine = 64 / sizeof(R);
-  int64_t j = 0;
-  for (; j + 4 <= n; j += 4) {  // four sums at once: none waits for its own last addition
-    const R* row = rows + j * stride;
-    Vec sums[kHeads][4] = {};
-    int64_t i = 0;
-    for (; i + kLanes <= d; i += kLanes) {
-      if (i % kLine == 0) {
-        for (int64_t k = 4; k < 8; ++k) __builtin_prefetch(row + k * stride + i);
-        for (int64_t k = j; next != nullptr && k < j + 4; ++k)
-          __builtin_prefetch(next + k * stride + i);
-      }
-      add_products(
-          x + i, d, row + i, stride, [](const auto* p) { return load(p); }, sums);
+MOXIE_INLINE void dots_of(const float* x, const R* rows, int64_t stride, int64_t n, int64_t d,
+                          float factor, float* y, int64_t ld) {
+  if (n < 4) {
+    for (int64_t j = 0; j < n; ++j) {
+      for (int h = 0; h < kHeads; ++h)
+        y[h * ld + j] = factor * dot_row(x + h * d, rows + j * stride, d);
     }
-    if (i < d) {
-      add_products(
-          x + i, d, row + i, stride, [=](const auto* p) { return load_some(p, d - i); }, sums);
-    }
-#pragma GCC unroll 4
-    for (int h = 0; h < kHeads; ++h) {
-      const Four four = factor * totals(sums[h]);
-      __builtin_memcpy(y + h * n + j, &four, sizeof(four));
-    }
+    return;
   }
-  for (; j < n; ++j) {
-    for (int h = 0; h < kHeads; ++h)
-      y[h * n + j] = factor * dot_row(x + h * d, rows + j * stride, d);
+  Vec sums[kHeads][4] = {};  // four sums at once: none waits for its own last addition
+  int64_t i = 0;
+  for (; i + kLanes <= d; i += kLanes) {
+    add_products(
+        x + i, d, rows + i, stride, [](const auto* p) { return load(p); }, sums);
+  }
+  if (i < d) {
+    add_products(
+        x + i, d, rows + i, stride, [=](const auto* p) { return load_some(p, d - i); }, sums);
+  }
+#pragma GCC unroll 4
+  for (int h = 0; h < kHeads; ++h) {
+    const Four four = factor * totals(sums[h]);
+    __builtin_memcpy(y + h * ld, &four, sizeof(four));
   }
 }
 
+// Four rows meet all heads before the next four: so memory is read in its order, which the CPU's
+// prefetchers follow, as they do not a key head's short pieces of rows.
 template <class R>
-void group_dots(const float* x, int64_t heads, const R* rows, const R* next, int64_t stride,
-                int64_t n, int64_t d, float factor, float* y) {
-  for_heads(heads, [=](auto size, int64_t h) {
-    dots_of<size, R>(x + h * d, rows, h == 0 ? next : nullptr, stride, n, d, factor, y + h * n);
-  });
+void group_dots(const float* x, const SharedKeys& shape, const R* rows, float factor, float* y) {
+  const int64_t n = shape.n, d = shape.d;
+  for (int64_t j = 0; j < n; j += 4, rows += 4 * shape.width()) {
+    for (int64_t k = 0; k < shape.key_heads; ++k) {
+      for_heads(shape.group, [=, &shape](auto size, int64_t h) {
+        const int64_t head = k * shape.group + h;
+        dots_of<size, R>(x + head * d, rows + k * d, shape.width(), std::min<int64_t>(4, n - j), d,
+                         factor, y + head * n + j, n);
+      });
+    }
+  }
 }
 
 // kWide columns of registers down all rows; `read` loads one.
@@ -126,11 +127,20 @@ MOXIE_INLINE void mix_of(const float* w, const R* rows, int64_t stride, int64_t 
   for (int h = 0; h < kHeads; ++h) store_some(y + h * d + i, sums[h][0], d - i);
 }
 
+// Columns are read down all rows; so that these come from memory in its order, a number of each
+// line is read first.
 template <class R>
-void group_mix(const float* w, int64_t heads, const R* rows, int64_t stride, int64_t n, int64_t d,
-               float* y) {
-  for_heads(heads,
-            [=](auto size, int64_t h) { mix_of<size>(w + h * n, rows, stride, n, d, y + h * d); });
+void group_mix(const float* w, const SharedKeys& shape, const R* rows, float* y) {
+  const int64_t n = shape.n, d = shape.d;
+  const auto* bytes = reinterpret_cast<const volatile char*>(rows);
+  for (size_t at = 0; at < sizeof(R) * static_cast<size_t>(n * shape.width()); at += 64)
+    static_cast<void>(bytes[at]);
+  for (int64_t k = 0; k < shape.key_heads; ++k) {
+    for_heads(shape.group, [=, &shape](auto size, int64_t h) {
+      const int64_t head = k * shape.group + h;
+      mix_of<size>(w + head * n, rows + k * d, shape.width(), n, d, y + head * d);
+    });
+  }
 }
 
 }  // namespace

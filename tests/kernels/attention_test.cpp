@@ -365,6 +365,28 @@ TEST(Attention, BitsDoNotDependOnThreads) {
   expect_same_bits_with_any_threads(rounded_problem<Arithmetic::kInt16>);
 }
 
+// So long that all threads merge what they made of its spans.
+TEST(Attention, ALongCacheGivesWhatTheDefinitionGivesWithAnyThreads) {
+  const Case c{"long", 8, 2, 128, {{1, 3500}, {1, 40}}};
+  const Problem<double> exact(c);
+  std::vector<double> want(exact.q.size()), want_lse(size_t(exact.rows * c.heads));
+  attention_forward<double>(exact.shape, exact.sequences, exact.q.data(), want.data(),
+                            want_lse.data());
+  const Problem<float> p(c);
+  const int before = thread_count();
+  std::vector<float> first;
+  for (const int threads : {1, 2, 4}) {
+    set_thread_count(threads);
+    std::vector<float> out(p.q.size()), lse(size_t(p.rows * c.heads));
+    attention_forward<float>(p.shape, p.sequences, p.q.data(), out.data(), lse.data());
+    expect_near(out, want, 1e-5, c.name);
+    expect_near(lse, want_lse, 1e-5, c.name);
+    if (first.empty()) first = out;
+    EXPECT_EQ(out, first) << threads;
+  }
+  set_thread_count(before);
+}
+
 // Of a cache of halves attention makes, to the bit, what it makes of their values.
 TEST(Attention, HalvesGiveWhatTheirValuesGive) {
   for (const Arithmetic arithmetic : {Arithmetic::kF32, Arithmetic::kBF16}) {

@@ -223,15 +223,16 @@ TEST(Rowwise, DotsEqualTheDoubleReference) {
 TEST(Rowwise, GroupsOfHeadsEqualTheDoubleReferenceAndEachHeadAlone) {
   const auto& exact = row_kernels<double>();
   for (const auto& [name, table] : tables()) {
-    for (const auto& [heads, n, d, stride] : std::vector<std::array<int64_t, 4>>{{1, 7, 64, 64},
-                                                                                 {2, 4, 72, 80},
-                                                                                 {3, 9, 64, 192},
-                                                                                 {4, 5, 33, 33},
-                                                                                 {5, 64, 20, 41},
-                                                                                 {7, 6, 203, 210},
-                                                                                 {8, 1, 7, 8},
-                                                                                 {3, 3, 1, 1}}) {
-      auto rows = normals(n * stride, 12);
+    for (const SharedKeys& shape : std::vector<SharedKeys>{{1, 1, 7, 64},
+                                                           {2, 2, 4, 72},
+                                                           {3, 3, 9, 64},
+                                                           {1, 4, 5, 33},
+                                                           {2, 5, 64, 20},
+                                                           {1, 7, 6, 203},
+                                                           {4, 8, 1, 7},
+                                                           {1, 3, 3, 1}}) {
+      const int64_t heads = shape.heads(), n = shape.n, d = shape.d;
+      auto rows = normals(n * shape.width(), 12);
       std::vector<Float16> halves;
       for (float& x : rows) x = to_float(halves.emplace_back(to_float16(x)));
       const auto x = normals(heads * d, 14), w = normals(heads * n, 13);
@@ -239,23 +240,26 @@ TEST(Rowwise, GroupsOfHeadsEqualTheDoubleReferenceAndEachHeadAlone) {
       std::vector<float> y(size_t(heads * n)), mixed(size_t(heads * d)), other(y),
           mixed_other(mixed);
       std::vector<double> y64(y.size()), mixed64(mixed.size());
-      table->group_dots(x.data(), heads, rows.data(), rows.data(), stride, n, d, 0.5f, y.data());
-      exact.group_dots(x64.data(), heads, rows64.data(), nullptr, stride, n, d, 0.5, y64.data());
+      table->group_dots(x.data(), shape, rows.data(), 0.5f, y.data());
+      exact.group_dots(x64.data(), shape, rows64.data(), 0.5, y64.data());
       expect_close(y, y64, 1e-5, "group_dots");
-      table->group_mix(w.data(), heads, rows.data(), stride, n, d, mixed.data());
-      exact.group_mix(w64.data(), heads, rows64.data(), stride, n, d, mixed64.data());
+      table->group_mix(w.data(), shape, rows.data(), mixed.data());
+      exact.group_mix(w64.data(), shape, rows64.data(), mixed64.data());
       expect_close(mixed, mixed64, 1e-5, "group_mix");
       for (int64_t h = 0; h < heads; ++h) {
-        table->group_dots(x.data() + h * d, 1, rows.data(), nullptr, stride, n, d, 0.5f,
-                          other.data() + h * n);
-        table->group_mix(w.data() + h * n, 1, rows.data(), stride, n, d,
-                         mixed_other.data() + h * d);
+        const SharedKeys alone{1, 1, n, d};
+        std::vector<float> own;  // the rows of this head's key head, end to end
+        for (int64_t j = 0; j < n; ++j) {
+          const float* row = rows.data() + j * shape.width() + h / shape.group * d;
+          own.insert(own.end(), row, row + d);
+        }
+        table->group_dots(x.data() + h * d, alone, own.data(), 0.5f, other.data() + h * n);
+        table->group_mix(w.data() + h * n, alone, own.data(), mixed_other.data() + h * d);
       }
       EXPECT_EQ(other, y) << name << ' ' << heads;
       EXPECT_EQ(mixed_other, mixed) << name << ' ' << heads;
-      table->group_dots_f16(x.data(), heads, halves.data(), nullptr, stride, n, d, 0.5f,
-                            other.data());
-      table->group_mix_f16(w.data(), heads, halves.data(), stride, n, d, mixed_other.data());
+      table->group_dots_f16(x.data(), shape, halves.data(), 0.5f, other.data());
+      table->group_mix_f16(w.data(), shape, halves.data(), mixed_other.data());
       EXPECT_EQ(other, y) << name << " f16 " << heads;
       EXPECT_EQ(mixed_other, mixed) << name << " f16 " << heads;
     }
