@@ -114,11 +114,13 @@ def inference(models):
                           Side("OpenVINO GenAI", script="peer_openvino.py", job=told),
                           1.3 if what == "prefill" else None)
     path, vocab, _ = models["SmolLM2-Q4_1"]
-    told = {"what": "decode", "model": path, "tokens": 64, "context": 64, "threads": THREADS,
-            "vocab": vocab, "batch": 16}
+    told = {"what": "decode", "model": path, "tokens": 64, "threads": THREADS, "vocab": vocab}
+    yield Job("decode-long-llama", "decoding after 2,048 tokens",
+              moxie("auto", "decode", path, "--tokens", 64, "--context", 2048),
+              Side("llama.cpp", script="peer_llama.py", job={**told, "context": 2048}))
     yield Job("decode-16-llama", "decoding 16 sequences at once",
               moxie("auto", "decode", path, "--tokens", 64, "--batch", 16),
-              Side("llama.cpp", script="peer_llama.py", job=told))
+              Side("llama.cpp", script="peer_llama.py", job={**told, "context": 64, "batch": 16}))
     yield Job("start-llama", "start to first token of a short prompt",
               Side("moxie generate", moxie=["generate", path, "--raw", "--max-tokens", "1", "--quiet",
                                             "--prompt", "The three largest cities of Italy are, by far,"]),
