@@ -141,7 +141,6 @@ void attend_single(const AttentionShape<T>& shape,
           for (int64_t h = 0; h < heads; ++h) merge<T>(shape, own, h, out, lse);
         });
   });
-  if (lanes == 1) return;
   sequences_where([](int64_t first, int64_t last) { return first != last; },
                   [&](std::span<const Part<T>> own) {
                     const int64_t grain = 1 + kLittleWork / (std::ssize(own) * d);
