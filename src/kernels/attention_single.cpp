@@ -133,7 +133,8 @@ void attend_single(const AttentionShape<T>& shape,
   };
   parallel_for(lanes, 1, [&](int64_t begin, int64_t end) {
     for (const Part<T>& part : parts) {
-      if (lane_of(part) >= begin && lane_of(part) < end) run_part(shape, part, q);
+      const int64_t lane = lane_of(part);
+      if (begin <= lane && lane < end) run_part(shape, part, q);
     }
     sequences_where(
         [=](int64_t first, int64_t last) { return first == last && begin <= first && last < end; },

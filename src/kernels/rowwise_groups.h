@@ -72,11 +72,12 @@ template <class R>
 void group_dots(const float* x, const SharedKeys& shape, const R* rows, float factor, float* y) {
   const int64_t n = shape.n, d = shape.d;
   for (int64_t j = 0; j < n; j += 4, rows += 4 * shape.width()) {
+    const int64_t count = std::min<int64_t>(4, n - j);
     for (int64_t k = 0; k < shape.key_heads; ++k) {
       for_heads(shape.group, [=, &shape](auto size, int64_t h) {
         const int64_t head = k * shape.group + h;
-        dots_of<size, R>(x + head * d, rows + k * d, shape.width(), std::min<int64_t>(4, n - j), d,
-                         factor, y + head * n + j, n);
+        dots_of<size, R>(x + head * d, rows + k * d, shape.width(), count, d, factor,
+                         y + head * n + j, n);
       });
     }
   }
