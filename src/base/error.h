@@ -39,12 +39,12 @@ class Error : public std::runtime_error {
 };
 
 template <class... Args>
-[[noreturn]] void fail(ErrorCode code, std::string_view where, fmt::format_string<Args...> format,
-                       Args&&... args) {
+[[noreturn, gnu::cold]] void fail(ErrorCode code, std::string_view where,
+                                  fmt::format_string<Args...> format, Args&&... args) {
   throw Error(code, std::string(where), fmt::format(format, std::forward<Args>(args)...));
 }
 
-[[noreturn]] void assertion_failed(const char* expression, const char* file, int line);
+[[noreturn, gnu::cold]] void assertion_failed(const char* expression, const char* file, int line);
 
 }  // namespace moxie
 

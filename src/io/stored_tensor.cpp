@@ -36,6 +36,10 @@ const std::byte* aligned(const StoredTensor& tensor, Tensor& copy) {
 
 void check_source(const StoredTensor& tensor) {
   if (tensor.file != nullptr) tensor.file->require_whole();
+  if (tensor.dims.size() > Shape::kMostRank) {
+    fail(ErrorCode::kUnsupported, "tensor", "'{}' has {} dimensions; at most {} can be read",
+         tensor.name, tensor.dims.size(), Shape::kMostRank);
+  }
 }
 
 [[noreturn]] void refuse(const StoredTensor& tensor, std::string_view wanted) {

@@ -1,5 +1,7 @@
 #include "kernels/onednn.h"
 
+#include <omp.h>
+
 #include <dnnl.hpp>
 #include <map>
 #include <mutex>
@@ -40,9 +42,11 @@ void round_to_bf16(const float* from, int64_t count, BFloat16* to) {
   for (int64_t i = 0; i < count; ++i) to[i] = to_bfloat16(from[i]);
 }
 
-// oneDNN's calls throw its own exception; ours says which product it was.
+// oneDNN's calls throw its own exception; ours says which product it was. Its threads are not ours,
+// but as many.
 template <class F>
 auto translated(int64_t k, int64_t n, F&& f) {
+  omp_set_num_threads(thread_count());
   try {
     return f();
   } catch (const dnnl::error& error) {

@@ -277,7 +277,7 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
 
 std::vector<Tensor> backward(Call& call, const Tensor& dy) {
   std::vector<Tensor> gradients;
-  for (size_t i = 0; i < call.wanted.size(); ++i) {
+  for (size_t i = 0; i < call.gathered.size(); ++i) {
     const Tensor& kept = call.saved[i];
     if (!kept.defined()) {
       gradients.emplace_back();

@@ -35,10 +35,6 @@ Tensor ones_like(const Tensor& x) {
 
 }  // namespace
 
-bool Call::any_wanted() const {
-  return std::find(wanted.begin(), wanted.end(), true) != wanted.end();
-}
-
 Tensor Call::gradient_of(size_t i, Shape shape, DType dtype) {
   if (gathered[i].defined()) return std::exchange(gathered[i], Tensor());
   if (blank[i].defined()) return std::exchange(blank[i], Tensor());
@@ -79,7 +75,7 @@ Tensor record(const OpDef& op, std::span<const Tensor> inputs, std::any attribut
   Tape* tape = active_tape;
   Call call;
   call.attributes = std::move(attributes);
-  call.wanted.assign(inputs.size(), false);
+  MOXIE_ASSERT(inputs.size() <= call.wanted.size());
   if (tape != nullptr && op.backward != nullptr) {
     for (size_t i = 0; i < inputs.size(); ++i) call.wanted[i] = inputs[i].var != 0;
   }
@@ -104,10 +100,11 @@ Tensor Tape::recompute(const std::vector<Tensor>& inputs,
   }
   Call call;
   std::vector<int64_t> vars;
-  for (const Tensor& input : inputs) {
-    vars.push_back(input.var);
-    call.wanted.push_back(input.var != 0);
-    call.saved.push_back(input);
+  MOXIE_ASSERT(inputs.size() <= call.wanted.size());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    vars.push_back(inputs[i].var);
+    call.wanted[i] = inputs[i].var != 0;
+    call.saved.push_back(inputs[i]);
   }
   gradients_.emplace_back();
   sinks_.emplace_back();

@@ -8,6 +8,7 @@
 //   tape.backward(loss);                    // d loss = 1
 //   Tensor dx = tape.grad(x);
 #include <any>
+#include <bitset>
 #include <functional>
 #include <span>
 #include <string_view>
@@ -22,15 +23,15 @@ namespace moxie::ops {
 // One call of an op, alive from its forward to its backward. `saved` is what forward keeps: only
 // that is held in memory, not the inputs as such.
 struct Call {
-  std::any attributes;       // the op's own struct
-  std::vector<bool> wanted;  // per input: is its gradient asked for (all false without a tape)
+  std::any attributes;     // the op's own struct
+  std::bitset<64> wanted;  // per input: is its gradient asked for (none without a tape)
   std::vector<Tensor> saved;
   // Per input, in the backward: the gradient that other uses of it have gathered, where nothing
   // else reads it, or what leaf_into() was given. An op may move it out, add its own and return it
   // as the gradient.
   std::vector<Tensor> gathered;
   std::vector<Tensor> blank;  // per input: where the gradient is to be written, if anywhere
-  bool any_wanted() const;
+  bool any_wanted() const { return wanted.any(); }
   // The gathered gradient of input i, to add to, moved out; where there is none, memory to write.
   Tensor gradient_of(size_t i, Shape shape, DType dtype);
 };

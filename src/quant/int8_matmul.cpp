@@ -138,8 +138,8 @@ void quantise_all(const float* x, const Int8Rows& out) {
 
 namespace {
 
-// One call's products and what is attached to them. A thread first makes its share of the h's of
-// low_rank.h, then its rows of the weights, then adds to these what the h's give.
+// One call's products and what is attached to them. Threads first make the h's of low_rank.h, then
+// rows of the weights, and add to these what the h's give.
 class Products {
  public:
   Products(std::span<const Int8Matrix> matrices, int64_t cols, const float* x, int64_t n,
@@ -163,30 +163,29 @@ class Products {
       inner_.push_back({a, {n, pairs, codes, take(n)}, 4 * fours});
       m.attached->fetch_inner();
     }
-    left_ = parts_of_inner();
+    for (const Inner& inner : inner_) parts_ += inner.parts();
+    left_ = parts_;
   }
 
   void run() {
     const int64_t cols = rows_.cols, n = rows_.count;
     const int64_t grain = grain_of_rows(cols);
     // Where threads share the rounding of x, each makes the h's of its rows while these are in its
-    // cache. Else they are more rows of weights, the first ones.
+    // cache. Else they take parts of them, as of the weights.
     is_many_ = n > grain;
-    first_ = is_many_ ? 0 : left_.load();
-    // A closure of one pointer costs no allocation.
     parallel_for(n, grain, [this](int64_t begin, int64_t end) {
       quantise_rows(x_, rows_, begin, end);
       if (is_many_) make_inner(begin, end);
     });
-    int64_t all = first_;
+    int64_t all = 0;
     for (const Int8Matrix& m : matrices_) all += strips_of(m);
-    parallel_for(all, std::max<int64_t>(1, kSmallWork / (kStrip * cols * n)),
-                 [this](int64_t begin, int64_t end) {
-                   if (begin < first_) make_inner_parts(begin, std::min(end, first_));
-                   begin = std::max(begin, first_) - first_;
-                   run_strips(begin, end - first_);
-                   if (first_ > 0) add_inner(begin, end - first_);
-                 });
+    const bool makes_inner = !is_many_ && parts_ > 0;
+    parallel_pieces(all, std::max<int64_t>(1, kSmallWork / (kStrip * cols * n)),
+                    [this, makes_inner](int64_t begin, int64_t end) {
+                      if (makes_inner) make_inner_parts();
+                      run_strips(begin, end);
+                      if (makes_inner) add_inner(begin, end);
+                    });
   }
 
  private:
@@ -208,25 +207,21 @@ class Products {
     }
   }
 
-  int64_t parts_of_inner() const {
-    int64_t parts = 0;
-    for (const Inner& inner : inner_) parts += inner.parts();
-    return parts;
+  // Parts of the A's until all are taken. Who makes the last of them rounds the h's.
+  void make_inner_parts() {
+    while (next_.load(std::memory_order_relaxed) < parts_) {
+      int64_t part = next_.fetch_add(1, std::memory_order_relaxed);
+      if (part >= parts_) return;
+      const Inner* inner = inner_.data();
+      for (; part >= inner->parts(); ++inner) part -= inner->parts();
+      const Int8Matrix& a = inner->matrix;
+      a.kernels->multiply({a.bytes, a.stride, rows_, a.y, a.rows, false}, part * inner->share,
+                          std::min(a.rows, (part + 1) * inner->share));
+      if (left_.fetch_sub(1) == 1) round_all();
+    }
   }
 
-  // Parts [begin, end) of all A's. Who makes the last of them rounds the h's.
-  void make_inner_parts(int64_t begin, int64_t end) {
-    int64_t first = 0;
-    for (const Inner& inner : inner_) {
-      const Int8Matrix& a = inner.matrix;
-      const int64_t low = std::max(begin - first, int64_t{0});
-      const int64_t high = std::min(end - first, inner.parts());
-      first += inner.parts();
-      if (low >= high) continue;
-      a.kernels->multiply({a.bytes, a.stride, rows_, a.y, a.rows, false}, low * inner.share,
-                          std::min(a.rows, high * inner.share));
-    }
-    if (left_.fetch_sub(end - begin) != end - begin) return;
+  void round_all() {
     for (const Inner& inner : inner_)
       round_inner(inner.matrix.y, inner.matrix.rows, inner.rows, 0, rows_.count);
     is_ready_.store(true, std::memory_order_release);
@@ -256,7 +251,7 @@ class Products {
   }
 
   void add_inner(int64_t begin, int64_t end) const {
-    // Another thread makes them first of all, so they are there by now, as a rule.
+    // All of them were taken before any strip was, so they are there by now, as a rule.
     while (!is_ready_.load(std::memory_order_acquire)) std::this_thread::yield();
     for_parts(begin, end, [&](const Int8Matrix& m, size_t place, int64_t low, int64_t high) {
       if (m.attached != nullptr) m.attached->add_to(inner_[place].rows, m.y, low, high);
@@ -267,10 +262,10 @@ class Products {
   const float* x_;
   bool accumulate_;
   bool is_many_ = false;
-  int64_t first_ = 0;  // parts of A's that come before the strips of the weights
-  Int8Rows rows_;      // x
+  Int8Rows rows_;  // x
   std::vector<Inner> inner_;
-  std::atomic<int64_t> left_;  // parts of A's to be made
+  int64_t parts_ = 0;                     // of all A's
+  std::atomic<int64_t> next_ = 0, left_;  // the part to be taken next; how many are not made yet
   std::atomic<bool> is_ready_ = false;
 };
 

@@ -85,17 +85,33 @@ Arena& arena() {
 
 }  // namespace
 
-int64_t Shape::count() const {
-  int64_t product = 1;
-  for (const int64_t dim : dims_) product *= dim;
-  return product;
+Shape::Shape(std::span<const int64_t> dims) : rank_(static_cast<int64_t>(dims.size())) {
+  if (dims.size() > kMostRank) {
+    fail(ErrorCode::kUnsupported, "tensor", "{} dimensions are more than the {} there may be",
+         dims.size(), kMostRank);
+  }
+  std::copy(dims.begin(), dims.end(), dims_.begin());
+}
+
+Shape Shape::with_first(int64_t count) const {
+  MOXIE_ASSERT(rank_ > 0);
+  Shape shape = *this;
+  shape.dims_[0] = count;
+  return shape;
 }
 
 std::string Shape::to_string() const {
   std::string text = "[";
-  for (size_t i = 0; i < dims_.size(); ++i) text += (i > 0 ? ", " : "") + std::to_string(dims_[i]);
+  for (int64_t i = 0; i < rank_; ++i) text += (i > 0 ? ", " : "") + std::to_string((*this)[i]);
   return text + "]";
 }
+
+Tensor::Tensor() = default;
+Tensor::~Tensor() = default;
+Tensor::Tensor(const Tensor& other) = default;
+Tensor::Tensor(Tensor&& other) noexcept = default;
+Tensor& Tensor::operator=(const Tensor& other) = default;
+Tensor& Tensor::operator=(Tensor&& other) noexcept = default;
 
 Tensor Tensor::empty(Shape shape, DType dtype) {
   Tensor tensor;
@@ -134,10 +150,8 @@ Tensor Tensor::reshape(Shape shape) const {
 Tensor Tensor::slice_rows(int64_t begin, int64_t end) const {
   MOXIE_ASSERT(shape_.rank() >= 1 && 0 <= begin && begin <= end && end <= shape_[0]);
   const size_t stride = shape_[0] == 0 ? 0 : bytes() / static_cast<size_t>(shape_[0]);
-  std::vector<int64_t> dims = shape_.dims();
-  dims[0] = end - begin;
   Tensor view = *this;
-  view.shape_ = Shape(std::move(dims));
+  view.shape_ = shape_.with_first(end - begin);
   view.data_ = static_cast<std::byte*>(data_) + stride * static_cast<size_t>(begin);
   view.var = 0;
   return view;

@@ -1,6 +1,7 @@
 #pragma once
 // Tensor: a dense, row-major, contiguous array that shares its storage. No maths.
 // A copy is a second handle on the same memory; clone() copies the elements.
+#include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
@@ -13,26 +14,41 @@
 
 namespace moxie {
 
-class Shape {
+class Shape {  // in place: a decoding step makes hundreds of them
  public:
+  static constexpr size_t kMostRank = 8;
   Shape() = default;
-  Shape(std::initializer_list<int64_t> dims) : dims_(dims) {}
-  explicit Shape(std::vector<int64_t> dims) : dims_(std::move(dims)) {}
-  int64_t rank() const { return static_cast<int64_t>(dims_.size()); }
+  Shape(std::initializer_list<int64_t> dims) : Shape(std::span(dims.begin(), dims.size())) {}
+  explicit Shape(std::span<const int64_t> dims);  // throws kUnsupported beyond kMostRank
+  int64_t rank() const { return rank_; }
   int64_t operator[](int64_t i) const { return dims_[static_cast<size_t>(i)]; }
-  int64_t count() const;  // product of the dimensions; 1 for rank 0
-  int64_t last() const { return dims_.back(); }
-  const std::vector<int64_t>& dims() const { return dims_; }
+  int64_t count() const {  // product of the dimensions; 1 for rank 0
+    int64_t product = 1;
+    for (int64_t i = 0; i < rank_; ++i) product *= (*this)[i];
+    return product;
+  }
+  int64_t last() const { return (*this)[rank_ - 1]; }
+  std::vector<int64_t> dims() const { return {dims_.begin(), dims_.begin() + rank_}; }
+  // The same but for the first dimension, which there must be.
+  Shape with_first(int64_t count) const;
   bool operator==(const Shape&) const = default;
   std::string to_string() const;  // "[2, 3]"
 
  private:
-  std::vector<int64_t> dims_;
+  std::array<int64_t, kMostRank> dims_{};  // zeros beyond the rank
+  int64_t rank_ = 0;
 };
 
 class Tensor {
  public:
-  Tensor() = default;                             // undefined: no storage
+  Tensor();  // undefined: no storage
+  // Not inlined: ops copy and drop tensors in so many places that their code would not stay in a
+  // cache that weights stream through.
+  ~Tensor();
+  Tensor(const Tensor& other);
+  Tensor(Tensor&& other) noexcept;
+  Tensor& operator=(const Tensor& other);
+  Tensor& operator=(Tensor&& other) noexcept;
   static Tensor empty(Shape shape, DType dtype);  // uninitialised, 64-byte aligned
   static Tensor zeros(Shape shape, DType dtype);
   // Views foreign memory; `owner` keeps it alive.

@@ -47,6 +47,19 @@ TEST(Safetensors, RoundTripKeepsNamesShapesBitsAndOrder) {
   expect_error(ErrorCode::kUnsupported, "U8", [&] { file->find("letters")->as_f32(); });
 }
 
+TEST(Safetensors, MoreDimensionsThanAShapeHoldsAreRefusedByName) {
+  const std::string json =
+      R"({"w":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}})";
+  Bytes bytes;
+  bytes.u64(json.size()).raw(json).put(2.0f);
+  const auto owned = std::make_shared<std::string>(bytes.text());
+  const auto file = Safetensors::parse(std::as_bytes(std::span(*owned)), owned, "x");
+  for (const auto read : {&StoredTensor::as_f32, &StoredTensor::as_tensor}) {
+    expect_error(ErrorCode::kUnsupported, "'w' has 9 dimensions",
+                 [&] { (file->find("w")->*read)(); });
+  }
+}
+
 TEST(Safetensors, WeightOfAnUnalignedTensorIsCopied) {
   const std::string json = R"({"w":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}})";
   Bytes bytes;
