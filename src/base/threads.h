@@ -31,12 +31,13 @@ class RangeBody {
 
 // Calls body(begin, end) over disjoint ranges that cover [0, count), each at least `grain` long
 // (but for the last), on up to thread_count() threads. The first exception is rethrown here.
-// A call from inside a parallel region runs on the calling thread alone.
+// A call from inside a range, or while another thread's call is under way, runs on the calling
+// thread alone. Throws kIo if the system refuses a thread.
 void parallel_for(int64_t count, int64_t grain, RangeBody body);
 
-// As parallel_for, for work that can be cut anywhere at no cost: a thread calls body several times,
-// at last with pieces of what others have not come to. Cores that share a machine with others are
-// not equally fast from one moment to the next.
+// As parallel_for, for work that can be cut anywhere at no cost, also into less than `grain`: a
+// thread calls body several times, at last with pieces of what others have not come to. Cores that
+// share a machine with others are not equally fast from one moment to the next.
 void parallel_pieces(int64_t count, int64_t grain, RangeBody body);
 
 }  // namespace moxie
