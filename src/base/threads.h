@@ -3,8 +3,6 @@
 // OpenMP, which asks the operating system to wake threads that are awake.
 // Work is split by output, never by reduction, so that results do not depend on the thread count.
 #include <cstdint>
-#include <memory>
-#include <type_traits>
 
 namespace moxie {
 
@@ -16,17 +14,15 @@ void set_thread_count(int count);  // count >= 1; throws kInvalidArgument otherw
 class RangeBody {
  public:
   template <class F>
-  requires(!std::is_same_v<std::remove_cvref_t<F>, RangeBody>)
-      RangeBody(F&& f)  // NOLINT(google-explicit-constructor): written where it is called
-      : at_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))),
-        call_([](void* at, int64_t begin, int64_t end) {
-          (*static_cast<std::remove_reference_t<F>*>(at))(begin, end);
+  RangeBody(const F& f)  // NOLINT(google-explicit-constructor): written where it is called
+      : at_(&f), call_([](const void* at, int64_t begin, int64_t end) {
+          (*static_cast<const F*>(at))(begin, end);
         }) {}
   void operator()(int64_t begin, int64_t end) const { call_(at_, begin, end); }
 
  private:
-  void* at_;
-  void (*call_)(void* at, int64_t begin, int64_t end);
+  const void* at_;
+  void (*call_)(const void* at, int64_t begin, int64_t end);
 };
 
 // Calls body(begin, end) over disjoint ranges that cover [0, count), each at least `grain` long

@@ -36,7 +36,7 @@ void check_ids(std::string_view op, const std::vector<int64_t>& ids, int64_t bou
 }
 
 Tensor random_normal(Rng& rng, Shape shape, double deviation) {
-  Tensor tensor = Tensor::empty(std::move(shape), DType::kF64);
+  Tensor tensor = Tensor::empty(shape, DType::kF64);
   for (double& value : tensor.span<double>()) value = deviation * rng.normal();
   return tensor;
 }

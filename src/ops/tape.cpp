@@ -38,7 +38,7 @@ Tensor ones_like(const Tensor& x) {
 Tensor Call::gradient_of(size_t i, Shape shape, DType dtype) {
   if (gathered[i].defined()) return std::exchange(gathered[i], Tensor());
   if (blank[i].defined()) return std::exchange(blank[i], Tensor());
-  return Tensor::empty(std::move(shape), dtype);
+  return Tensor::empty(shape, dtype);
 }
 
 Tape::Tape() : outer_(active_tape) {

@@ -115,7 +115,7 @@ Tensor& Tensor::operator=(Tensor&& other) noexcept = default;
 
 Tensor Tensor::empty(Shape shape, DType dtype) {
   Tensor tensor;
-  tensor.shape_ = std::move(shape);
+  tensor.shape_ = shape;
   tensor.dtype_ = dtype;
   const size_t bytes = std::max<size_t>(1, tensor.bytes());
   tensor.data_ = arena().take(bytes);
@@ -126,14 +126,14 @@ Tensor Tensor::empty(Shape shape, DType dtype) {
 }
 
 Tensor Tensor::zeros(Shape shape, DType dtype) {
-  Tensor tensor = empty(std::move(shape), dtype);
+  Tensor tensor = empty(shape, dtype);
   std::memset(tensor.data_, 0, tensor.bytes());
   return tensor;
 }
 
 Tensor Tensor::wrap(void* data, Shape shape, DType dtype, std::shared_ptr<const void> owner) {
   Tensor tensor;
-  tensor.shape_ = std::move(shape);
+  tensor.shape_ = shape;
   tensor.dtype_ = dtype;
   tensor.data_ = data;
   tensor.owner_ = std::move(owner);
@@ -143,7 +143,7 @@ Tensor Tensor::wrap(void* data, Shape shape, DType dtype, std::shared_ptr<const 
 Tensor Tensor::reshape(Shape shape) const {
   MOXIE_ASSERT(shape.count() == count());
   Tensor view = *this;
-  view.shape_ = std::move(shape);
+  view.shape_ = shape;
   return view;
 }
 

@@ -93,7 +93,7 @@ class Tensor {
 
 template <class T>
 Tensor Tensor::of(std::span<const T> values, Shape shape) {
-  Tensor tensor = empty(std::move(shape), DTypeOf<T>::value);
+  Tensor tensor = empty(shape, DTypeOf<T>::value);
   MOXIE_ASSERT(static_cast<size_t>(tensor.count()) == values.size());
   std::copy(values.begin(), values.end(), tensor.data<T>());
   return tensor;

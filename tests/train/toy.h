@@ -67,7 +67,7 @@ class ToyObjective : public Objective {
   static nn::Param make(const std::string& name, Shape shape, Rng& rng) {
     nn::Param param;
     param.name = name;
-    param.value = Tensor::zeros(std::move(shape), DType::kF32);
+    param.value = Tensor::zeros(shape, DType::kF32);
     for (float& x : param.value.span<float>()) x = static_cast<float>(0.3 * rng.normal());
     return param;
   }
