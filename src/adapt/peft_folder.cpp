@@ -89,7 +89,7 @@ void copy_into(nn::Param& param, const io::StoredTensor* stored, const std::stri
   if (stored == nullptr) fail(ErrorCode::kCorruptData, where, "the tensor '{}' is missing", name);
   if (stored->format == nullptr || stored->dims != param.value.shape().dims()) {
     fail(ErrorCode::kCorruptData, where, "'{}' is {} {}, but this model and config ask for {}",
-         name, stored->type_name, Shape(stored->dims).to_string(), param.value.shape().to_string());
+         name, stored->type_name, dims_to_string(stored->dims), param.value.shape().to_string());
   }
   param.value = stored->as_f32();
 }

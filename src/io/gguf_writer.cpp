@@ -172,7 +172,7 @@ void GgufWriter::add_tensor(const std::string& name, const std::vector<int64_t>&
     fail(ErrorCode::kInvalidArgument, state_->where,
          "'{}' has the shape {}; GGUF holds 1 to 4 positive dimensions and {} needs rows of a "
          "multiple of {}",
-         name, Shape(dims).to_string(), format.name, format->block);
+         name, dims_to_string(dims), format.name, format->block);
   }
   const auto size = static_cast<uint64_t>(Shape(dims).count() / format->block) *
                     static_cast<uint64_t>(format->bytes);

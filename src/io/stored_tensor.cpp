@@ -36,10 +36,14 @@ const std::byte* aligned(const StoredTensor& tensor, Tensor& copy) {
 
 void check_source(const StoredTensor& tensor) {
   if (tensor.file != nullptr) tensor.file->require_whole();
+}
+
+Shape shape_of(const StoredTensor& tensor) {
   if (tensor.dims.size() > Shape::kMostRank) {
     fail(ErrorCode::kUnsupported, "tensor", "'{}' has {} dimensions; at most {} can be read",
          tensor.name, tensor.dims.size(), Shape::kMostRank);
   }
+  return Shape(tensor.dims);
 }
 
 [[noreturn]] void refuse(const StoredTensor& tensor, std::string_view wanted) {
@@ -73,7 +77,7 @@ quant::Weight StoredTensor::as_weight() const {
 Tensor StoredTensor::as_f32() const {
   check_source(*this);
   const int64_t n = count();
-  Tensor out = Tensor::empty(Shape(dims), DType::kF32);
+  Tensor out = Tensor::empty(shape_of(*this), DType::kF32);
   if (n == 0) return out;
   Tensor copy;
   if (format == nullptr) {
@@ -95,7 +99,7 @@ Tensor StoredTensor::as_tensor() const {
   check_source(*this);
   const auto dtype = dtype_of(type_name);
   if (!dtype) refuse(*this, "plain numbers");
-  Tensor out = Tensor::empty(Shape(dims), *dtype);
+  Tensor out = Tensor::empty(shape_of(*this), *dtype);
   if (!bytes.empty()) std::memcpy(out.raw(), bytes.data(), bytes.size());
   return out;
 }

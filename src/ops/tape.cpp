@@ -24,6 +24,14 @@ void add_into(const Tensor& into, const Tensor& from) {
   });
 }
 
+// Which of an op's inputs a tape follows.
+decltype(Call::wanted) followed(std::span<const Tensor> inputs) {
+  decltype(Call::wanted) bits;
+  MOXIE_ASSERT(inputs.size() <= bits.size());
+  for (size_t i = 0; i < inputs.size(); ++i) bits[i] = inputs[i].var != 0;
+  return bits;
+}
+
 Tensor ones_like(const Tensor& x) {
   Tensor ones = Tensor::empty(x.shape(), x.dtype());
   dispatch_float(x.dtype(), "tape", [&](auto zero) {
@@ -75,10 +83,7 @@ Tensor record(const OpDef& op, std::span<const Tensor> inputs, std::any attribut
   Tape* tape = active_tape;
   Call call;
   call.attributes = std::move(attributes);
-  MOXIE_ASSERT(inputs.size() <= call.wanted.size());
-  if (tape != nullptr && op.backward != nullptr) {
-    for (size_t i = 0; i < inputs.size(); ++i) call.wanted[i] = inputs[i].var != 0;
-  }
+  if (tape != nullptr && op.backward != nullptr) call.wanted = followed(inputs);
   Tensor output = op.forward(call, inputs);
   output.var = 0;
   if (!call.any_wanted()) return output;
@@ -99,13 +104,10 @@ Tensor Tape::recompute(const std::vector<Tensor>& inputs,
     output = segment(inputs);
   }
   Call call;
+  call.wanted = followed(inputs);
+  call.saved = inputs;
   std::vector<int64_t> vars;
-  MOXIE_ASSERT(inputs.size() <= call.wanted.size());
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    vars.push_back(inputs[i].var);
-    call.wanted[i] = inputs[i].var != 0;
-    call.saved.push_back(inputs[i]);
-  }
+  for (const Tensor& input : inputs) vars.push_back(input.var);
   gradients_.emplace_back();
   sinks_.emplace_back();
   output.var = static_cast<int64_t>(gradients_.size());

@@ -163,28 +163,26 @@ class Products {
       inner_.push_back({a, {n, pairs, codes, take(n)}, 4 * fours});
       m.attached->fetch_inner();
     }
-    for (const Inner& inner : inner_) parts_ += inner.parts();
+    // Where threads share the rounding of x, each makes the h's of its rows while these are in its
+    // cache. Else they take parts of them, as of the weights.
+    is_many_ = n > grain_of_rows(cols);
+    for (const Inner& inner : inner_) parts_ += is_many_ ? 0 : inner.parts();
     left_ = parts_;
   }
 
   void run() {
     const int64_t cols = rows_.cols, n = rows_.count;
-    const int64_t grain = grain_of_rows(cols);
-    // Where threads share the rounding of x, each makes the h's of its rows while these are in its
-    // cache. Else they take parts of them, as of the weights.
-    is_many_ = n > grain;
-    parallel_for(n, grain, [this](int64_t begin, int64_t end) {
+    parallel_for(n, grain_of_rows(cols), [this](int64_t begin, int64_t end) {
       quantise_rows(x_, rows_, begin, end);
       if (is_many_) make_inner(begin, end);
     });
     int64_t all = 0;
     for (const Int8Matrix& m : matrices_) all += strips_of(m);
-    const bool makes_inner = !is_many_ && parts_ > 0;
     parallel_pieces(all, std::max<int64_t>(1, kSmallWork / (kStrip * cols * n)),
-                    [this, makes_inner](int64_t begin, int64_t end) {
-                      if (makes_inner) make_inner_parts();
+                    [this](int64_t begin, int64_t end) {
+                      make_inner_parts();
                       run_strips(begin, end);
-                      if (makes_inner) add_inner(begin, end);
+                      if (parts_ > 0) add_inner(begin, end);
                     });
   }
 
@@ -264,7 +262,7 @@ class Products {
   bool is_many_ = false;
   Int8Rows rows_;  // x
   std::vector<Inner> inner_;
-  int64_t parts_ = 0;                     // of all A's
+  int64_t parts_ = 0;                     // of all A's, where threads take them so
   std::atomic<int64_t> next_ = 0, left_;  // the part to be taken next; how many are not made yet
   std::atomic<bool> is_ready_ = false;
 };

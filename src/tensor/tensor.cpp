@@ -100,9 +100,9 @@ Shape Shape::with_first(int64_t count) const {
   return shape;
 }
 
-std::string Shape::to_string() const {
+std::string dims_to_string(std::span<const int64_t> dims) {
   std::string text = "[";
-  for (int64_t i = 0; i < rank_; ++i) text += (i > 0 ? ", " : "") + std::to_string((*this)[i]);
+  for (size_t i = 0; i < dims.size(); ++i) text += (i > 0 ? ", " : "") + std::to_string(dims[i]);
   return text + "]";
 }
 

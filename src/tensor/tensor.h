@@ -14,6 +14,8 @@
 
 namespace moxie {
 
+std::string dims_to_string(std::span<const int64_t> dims);  // "[2, 3]", of any number of them
+
 class Shape {  // in place: a decoding step makes hundreds of them
  public:
   static constexpr size_t kMostRank = 8;
@@ -32,7 +34,9 @@ class Shape {  // in place: a decoding step makes hundreds of them
   // The same but for the first dimension, which there must be.
   Shape with_first(int64_t count) const;
   bool operator==(const Shape&) const = default;
-  std::string to_string() const;  // "[2, 3]"
+  std::string to_string() const {
+    return dims_to_string({dims_.data(), static_cast<size_t>(rank_)});
+  }
 
  private:
   std::array<int64_t, kMostRank> dims_{};  // zeros beyond the rank

@@ -132,7 +132,7 @@ class Restored {
     for (const auto& [name, tensor] : targets_) {
       const io::StoredTensor* stored = file_->find(name);
       const std::string_view type = tensor.dtype() == DType::kI64 ? "I64" : "F32";
-      if (stored == nullptr || stored->type_name != type || Shape(stored->dims) != tensor.shape()) {
+      if (stored == nullptr || stored->type_name != type || stored->dims != tensor.shape().dims()) {
         fail(ErrorCode::kCorruptData, "resume",
              "'{}' has no tensor '{}' of {} {}, as this run needs", path.string(), name, type,
              tensor.shape().to_string());

@@ -103,6 +103,9 @@ TEST(GgufWriter, RefusesWhatCouldNotBeReadBack) {
   refuse("63", [](GgufWriter& w) { w.add_tensor(std::string(64, 'x'), {1}, format("f32")); });
   refuse("multiple of 32", [](GgufWriter& w) { w.add_tensor("t", {32, 31}, format("q4_0")); });
   refuse("dimensions", [](GgufWriter& w) { w.add_tensor("t", {1, 0}, format("f32")); });
+  refuse("the shape [1, 1, 1, 1, 1, 1, 1, 1, 32]; GGUF holds 1 to 4", [](GgufWriter& w) {
+    w.add_tensor("t", {1, 1, 1, 1, 1, 1, 1, 1, 32}, format("f32"));
+  });
   refuse("takes 4 bytes",
          [](GgufWriter& w) { w.add_tensor("t", {1}, format("f32")), w.write_tensor({}); });
   refuse("0 of 1", [](GgufWriter& w) { w.add_tensor("t", {1}, format("f32")), w.finish(); });
