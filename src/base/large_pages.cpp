@@ -87,14 +87,6 @@ std::shared_ptr<std::byte> large_memory(size_t bytes) {
   return {std::move(region), data};
 }
 
-void prefer_large_pages(void* memory, size_t bytes) {
-  static const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto at = reinterpret_cast<uintptr_t>(memory);
-  const uintptr_t begin = (at + page - 1) / page * page;
-  const uintptr_t end = (at + bytes) / page * page;
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-}
-
 bool replace_by_large_pages(const std::byte* address, size_t bytes, int fd, uint64_t offset) {
   if (!has_large_pages()) return false;
   Region fresh(bytes);

@@ -16,11 +16,6 @@ bool has_large_pages();
 // Cleared memory, in large pages where there are any. Throws kIo when memory is out.
 std::shared_ptr<std::byte> large_memory(size_t bytes);
 
-// Asks for large pages under memory that the heap gave: those that lie in it or reach into
-// neighbours of which the same was asked. Nothing is moved, and no more of the address space is
-// taken.
-void prefer_large_pages(void* memory, size_t bytes);
-
 // Puts `bytes` of file fd from `offset` on in the place of what is mapped, read-only, at `address`;
 // it and `bytes` are multiples of a large page. Who reads there meanwhile reads the one or the
 // other. False: nothing has changed, since there are no such pages, or memory or the file was too

@@ -8,44 +8,36 @@
 #include <map>
 #include <mutex>
 
-#include "base/large_pages.h"
+#include "base/large_heap.h"
+#include "base/memory.h"
 
 namespace moxie {
 namespace {
+
+struct Block {
+  void* at;
+  size_t size;
+};
 
 // A caching allocator: freed blocks are kept by size and handed out again, since a training step
 // asks for the same sizes over and over, and fresh pages cost a fault and a clearing each.
 class Arena {
  public:
-  void* take(size_t bytes) {
-    const size_t size = rounded(bytes);
+  Block take(size_t bytes) {
+    const size_t size = std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
     const std::lock_guard<std::mutex> lock(guard_);
-    live_ += size;
+    Block block = kept(size);
+    if (block.at == nullptr) block = {fresh(size), size};
+    live_ += block.size;
     peak_ = std::max(peak_.load(), live_.load());
-    // A list that runs empty stays: the next block of its size comes back before long.
-    if (const auto found = free_.find(size); found != free_.end() && !found->second.empty()) {
-      void* block = found->second.back();
-      found->second.pop_back();
-      idle_ -= size;
-      return block;
-    }
-    // Idle blocks of other sizes must not pile up: past a quarter of what is live they go back.
-    if (idle_ > live_ / 4 + kIdleFloor) release_idle();
-    void* block = std::aligned_alloc(kAlignment, size);
-    if (block == nullptr) {
-      live_ -= size;
-      fail(ErrorCode::kIo, "memory", "cannot get {} bytes; {} are in use", size, live_.load());
-    }
-    if (size >= kLargePage) prefer_large_pages(block, size);
     return block;
   }
 
-  void give_back(void* block, size_t bytes) {
-    const size_t size = rounded(bytes);
+  void give_back(const Block& block) {
     const std::lock_guard<std::mutex> lock(guard_);
-    live_ -= size;
-    idle_ += size;
-    free_[size].push_back(block);
+    live_ -= block.size;
+    idle_ += block.size;
+    free_[block.size].push_back(block.at);
   }
 
   uint64_t live() const { return live_; }
@@ -55,23 +47,44 @@ class Arena {
  private:
   static constexpr size_t kAlignment = 64;
   static constexpr size_t kIdleFloor = size_t{16} << 20;
+  static constexpr size_t kLarge = size_t{64} << 10;  // from here on in large pages
 
-  static size_t rounded(size_t bytes) {
-    // Eight steps between powers of two: at most 12.5% is wasted and sizes meet again.
-    size_t step = kAlignment;
-    while (step * 16 < bytes) step *= 2;
-    return std::max(kAlignment, (bytes + step - 1) / step * step);
+  // The smallest that is kept and not a quarter larger, if any. A list that runs empty stays: the
+  // next block of its size comes back before long.
+  Block kept(size_t size) {
+    for (auto list = free_.lower_bound(size); list != free_.end(); ++list) {
+      if (list->first > size + size / 4) break;
+      if (list->second.empty()) continue;
+      void* block = list->second.back();
+      list->second.pop_back();
+      idle_ -= list->first;
+      return {block, list->first};
+    }
+    return {nullptr, 0};
+  }
+
+  void* fresh(size_t size) {
+    // Idle blocks of other sizes must not pile up: past a quarter of what is live they go back.
+    if (idle_ > live_ / 4 + kIdleFloor) release_idle();
+    void* block = size < kLarge ? nullptr : large_.take(size);
+    if (block == nullptr) block = std::aligned_alloc(kAlignment, size);
+    if (block == nullptr)
+      fail(ErrorCode::kIo, "memory", "cannot get {} bytes; {} are in use", size, live_.load());
+    return block;
   }
 
   void release_idle() {
     for (auto& [size, blocks] : free_) {
-      for (void* block : blocks) std::free(block);
+      for (void* block : blocks)
+        large_.owns(block) ? large_.give_back(block, size) : std::free(block);
     }
+    large_.release();
     free_.clear();
     idle_ = 0;
   }
 
   std::mutex guard_;
+  LargeHeap large_{2 * machine_memory()};
   std::map<size_t, std::vector<void*>> free_;
   std::atomic<uint64_t> live_{0};
   std::atomic<uint64_t> peak_{0};
@@ -117,10 +130,10 @@ Tensor Tensor::empty(Shape shape, DType dtype) {
   Tensor tensor;
   tensor.shape_ = shape;
   tensor.dtype_ = dtype;
-  const size_t bytes = std::max<size_t>(1, tensor.bytes());
-  tensor.data_ = arena().take(bytes);
-  tensor.owner_ = std::shared_ptr<const void>(tensor.data_, [bytes](const void* block) {
-    arena().give_back(const_cast<void*>(block), bytes);
+  const Block block = arena().take(tensor.bytes());
+  tensor.data_ = block.at;
+  tensor.owner_ = std::shared_ptr<const void>(block.at, [size = block.size](const void* at) {
+    arena().give_back({const_cast<void*>(at), size});
   });
   return tensor;
 }
