@@ -160,6 +160,7 @@ void multiply_turned(const PackedRows& a, const PackedRows& b, float alpha, floa
   const int64_t step = (b.tiles() + b.spare_tiles()) * pair_size(b.kind());
   const int64_t grain = ceil_div(kSmallWork, b.rows() * a.rows() * kTileDepth + 1);
   parallel_for(b.tiles(), grain, [&](int64_t first, int64_t last) {
+    const TileScope scope;
     for (int64_t tile = first; tile < last; ++tile) {
       const int64_t j = tile * kTileDepth;
       const TileBlock block{.rows = a.rows(),

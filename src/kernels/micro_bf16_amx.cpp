@@ -77,6 +77,65 @@ void multiply(const TileBlock& t) {
   }
 }
 
+// turn(), but for the order of the columns: of each eight the first four go to the first tile.
+void turn_by_fours(const BFloat16* a, BFloat16* b) {
+  for (int q = 0; q < 16; ++q, a += 2 * kTileDepth, b += 2 * kLines) {
+    const __m512i even = _mm512_loadu_si512(a);
+    const __m512i odd = _mm512_loadu_si512(a + kTileDepth);
+    _mm512_store_si512(b, _mm512_unpacklo_epi16(even, odd));
+    _mm512_store_si512(b + kTileSize, _mm512_unpackhi_epi16(even, odd));
+  }
+}
+
+// 32 sums of a row in the order of their columns again.
+void put_in_order(float* sums) {
+  const __m512i low = _mm512_set_epi32(23, 22, 21, 20, 7, 6, 5, 4, 19, 18, 17, 16, 3, 2, 1, 0);
+  const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+  const __m512 first = _mm512_load_ps(sums);
+  const __m512 second = _mm512_load_ps(sums + 16);
+  _mm512_store_ps(sums, _mm512_permutex2var_ps(first, low, second));
+  _mm512_store_ps(sums + 16, _mm512_permutex2var_ps(first, high, second));
+}
+
+template <int kA>
+void multiply_turned_tiles(const TileBlock& t, int64_t step) {
+  constexpr int64_t kAhead = 3;  // of what stands far apart and may have been written long ago
+  alignas(64) BFloat16 turned[2][kTilePair];
+  alignas(64) float sums[32 * 32];
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  const BFloat16* a = t.a;
+  const BFloat16* from = t.b;
+  for (int64_t p = 0; p < t.depth; ++p, a += kTilePair, from += step) {
+    const auto* ahead = reinterpret_cast<const char*>(from + kAhead * step);
+    for (int64_t line = 0; line < kBandLines; ++line) __builtin_prefetch(ahead + 64 * line);
+    BFloat16* b = turned[p % 2];
+    turn_by_fours(from, b);
+    _tile_loadd(6, b, 64);
+    _tile_loadd(7, b + kTileSize, 64);
+    _tile_loadd(4, a, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    if constexpr (kA > 1) {
+      _tile_loadd(5, a + kTileSize, 64);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  _tile_stored(0, sums, 128);
+  _tile_stored(1, sums + 16, 128);
+  if constexpr (kA > 1) _tile_stored(2, sums + 16 * 32, 128);
+  if constexpr (kA > 1) _tile_stored(3, sums + 16 * 32 + 16, 128);
+  for (int64_t i = 0; i < t.rows; ++i) put_in_order(sums + 32 * i);
+  store_sums(t, sums, t.rows, t.c, t.accumulate);
+}
+
+void multiply_turned(const TileBlock& t, int64_t step) {
+  t.rows > 16 ? multiply_turned_tiles<2>(t, step) : multiply_turned_tiles<1>(t, step);
+}
+
 struct alignas(64) TileConfig {  // palette 1: eight tiles of 16 rows of 64 bytes
   uint8_t palette = 1;
   uint8_t start_row = 0;
@@ -99,7 +158,7 @@ void leave() {
 }  // namespace
 
 const MicroTiles kMicroBF16Amx{
-    multiply, along<float>, across<float>, along<BFloat16>, across<BFloat16>, turn,
-    nullptr,  enter,        leave};
+    multiply,        along<float>, across<float>, along<BFloat16>, across<BFloat16>, turn,
+    multiply_turned, enter,        leave};
 
 }  // namespace moxie::kernels
