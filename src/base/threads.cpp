@@ -66,10 +66,10 @@ class Work {
   Work(RangeBody body, int64_t count, int64_t parts)
       : body_(body), count_(count), parts_(parts), share_((count + parts - 1) / parts) {}
 
-  // Deals the end of each part out in pieces.
-  void deal_pieces(Pieces* pieces) {
-    const int64_t rest = share_ / kRestOfPart;
-    piece_ = std::max<int64_t>(1, (rest + kPieces - 1) / kPieces);
+  // Deals the last `dealt` sixteenths of each part out in as many pieces.
+  void deal_pieces(Pieces* pieces, int dealt) {
+    const int64_t rest = share_ * dealt / 16;
+    piece_ = std::max<int64_t>(1, (rest + dealt - 1) / dealt);
     const int64_t count = rest / piece_;
     whole_ = share_ - count * piece_;
     for (int64_t part = 0; part < parts_; ++part) pieces[part].reset(static_cast<uint32_t>(count));
@@ -99,10 +99,9 @@ class Work {
   }
 
  private:
-  static constexpr int64_t kRestOfPart = 4, kPieces = 4;  // a quarter, in four pieces
-
   void call(int64_t begin, int64_t end) const {
-    if (begin < count_) body_(begin, std::min(count_, end));
+    end = std::min(count_, end);
+    if (begin < end) body_(begin, end);
   }
 
   RangeBody body_;
@@ -119,11 +118,11 @@ class Pool {
  public:
   // Runs parts [1, parts) of `work` on threads of the pool and part 0 on this one. False: they work
   // for another thread.
-  bool run(Work& work, int parts, bool in_pieces) {
+  bool run(Work& work, int parts, int dealt) {
     const std::unique_lock<std::mutex> lock(guard_, std::try_to_lock);
     if (!lock.owns_lock()) return false;
     while (threads_ < parts - 1) add_thread();
-    if (in_pieces) work.deal_pieces(pieces_.data());
+    if (dealt > 0) work.deal_pieces(pieces_.data(), dealt);
     spins_.store(threads_ < processors_ ? kSpins : 0, std::memory_order_relaxed);
     work_ = &work;
     left_.store(parts - 1, std::memory_order_relaxed);
@@ -188,13 +187,13 @@ Pool& pool() {
   return *instance;
 }
 
-void run_on_all(int64_t count, int64_t grain, RangeBody body, bool in_pieces) {
+void run_on_all(int64_t count, int64_t grain, RangeBody body, int dealt) {
   if (count <= 0) return;
   const int64_t parts =
       std::min<int64_t>(thread_count(), (count + grain - 1) / std::max<int64_t>(grain, 1));
   if (parts > 1 && !runs_part) {
     Work work(body, count, parts);
-    if (pool().run(work, static_cast<int>(parts), in_pieces)) return work.rethrow();
+    if (pool().run(work, static_cast<int>(parts), dealt)) return work.rethrow();
   }
   body(0, count);
 }
@@ -214,11 +213,11 @@ void set_thread_count(int count) {
 }
 
 void parallel_for(int64_t count, int64_t grain, RangeBody body) {
-  run_on_all(count, grain, body, false);
+  run_on_all(count, grain, body, 0);
 }
 
-void parallel_pieces(int64_t count, int64_t grain, RangeBody body) {
-  run_on_all(count, grain, body, true);
+void parallel_pieces(int64_t count, int64_t grain, RangeBody body, int dealt) {
+  run_on_all(count, grain, body, dealt);
 }
 
 }  // namespace moxie

@@ -32,8 +32,9 @@ class RangeBody {
 void parallel_for(int64_t count, int64_t grain, RangeBody body);
 
 // As parallel_for, for work that can be cut anywhere at no cost, also into less than `grain`: a
-// thread calls body several times, at last with pieces of what others have not come to. Cores that
-// share a machine with others are not equally fast from one moment to the next.
-void parallel_pieces(int64_t count, int64_t grain, RangeBody body);
+// thread calls body several times, at last with pieces of what others have not come to: the last
+// `dealt` sixteenths of each range, 1 to 16 of them, are dealt out so. Cores that share a machine
+// with others are not equally fast from one moment to the next.
+void parallel_pieces(int64_t count, int64_t grain, RangeBody body, int dealt = 4);
 
 }  // namespace moxie

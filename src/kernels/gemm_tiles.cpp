@@ -129,10 +129,13 @@ void multiply_by_rows(const PackedProblem& p) {
         pack_block(p, block, from, std::min(end, j + last * unit),
                    panel + (from - j) / kBandLines * size);
       });
-      parallel_pieces(p.a.bands(), 1, [&](int64_t first, int64_t last) {
-        const TileScope scope;
-        strips(p, block, first * kBandLines, std::min(p.t.m, last * kBandLines), j, end, panel);
-      });
+      parallel_pieces(
+          p.a.bands(), 1,
+          [&](int64_t first, int64_t last) {
+            const TileScope scope;
+            strips(p, block, first * kBandLines, std::min(p.t.m, last * kBandLines), j, end, panel);
+          },
+          kDealtBands);
     }
   }
 }

@@ -18,6 +18,9 @@ constexpr int64_t many_bands(Tiles kind) {
   return kind == Tiles::kInt8 ? 24 : 8;
 }
 
+// What of a thread's bands others may take (parallel_pieces).
+inline constexpr int kDealtBands = 8;
+
 class PackedRows {
  public:
   PackedRows() = default;

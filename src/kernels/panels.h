@@ -56,9 +56,10 @@ class Panels {
       parallel_for(ceil_div(end - j, unit_), 1, [&](int64_t first, int64_t last) {
         pack(j, end, j + first * unit_, std::min(end, j + last * unit_), panel);
       });
-      parallel_pieces(a_.bands(), 1, [&](int64_t first, int64_t last) {
-        multiply(first, last, j, end, panel, take);
-      });
+      parallel_pieces(
+          a_.bands(), 1,
+          [&](int64_t first, int64_t last) { multiply(first, last, j, end, panel, take); },
+          kDealtBands);
     }
   }
 

@@ -19,7 +19,13 @@ struct Case {
   const char* name;
   Run run;
 };
-constexpr Case kCases[] = {{"parallel_for", parallel_for}, {"parallel_pieces", parallel_pieces}};
+constexpr Case kCases[] = {
+    {"parallel_for", parallel_for},
+    {"parallel_pieces",
+     [](int64_t count, int64_t grain, RangeBody body) { parallel_pieces(count, grain, body); }},
+    {"parallel_pieces of all",
+     [](int64_t count, int64_t grain, RangeBody body) { parallel_pieces(count, grain, body, 16); }},
+};
 
 class Threads : public testing::Test {
  protected:
@@ -73,15 +79,19 @@ TEST_F(Threads, RangesAreAsLongAsAskedAndRunAtOnce) {
 // The first range waits until another thread has done everything else, its own last pieces too.
 TEST_F(Threads, PiecesOfASlowThreadAreTakenByOthers) {
   set_thread_count(2);
-  std::atomic<int> done = 0;
-  parallel_pieces(64, 1, [&](int64_t begin, int64_t end) {
-    if (begin == 0) {
-      EXPECT_EQ(end, 24);
-      EXPECT_TRUE(becomes(done, 40));
-    }
-    done += static_cast<int>(end - begin);
-  });
-  EXPECT_EQ(done, 64);
+  for (const int dealt : {4, 8}) {
+    const int own = 32 - 2 * dealt;
+    std::atomic<int> done = 0;
+    const auto body = [&](int64_t begin, int64_t end) {
+      if (begin == 0) {
+        EXPECT_EQ(end, own);
+        EXPECT_TRUE(becomes(done, 64 - own));
+      }
+      done += static_cast<int>(end - begin);
+    };
+    parallel_pieces(64, 1, body, dealt);
+    EXPECT_EQ(done, 64);
+  }
 }
 
 TEST_F(Threads, AnExceptionComesBackAndTheThreadsGoOn) {
