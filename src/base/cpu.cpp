@@ -45,6 +45,7 @@ Cpu detect() {
     }
     found.model = brand;
   }
+  found.is_intel = __get_cpuid(0, &a, &b, &c, &d) != 0 && b == signature_INTEL_ebx;
   if (__get_cpuid(1, &a, &b, &c, &d) == 0 || !bit(c, 27)) return found;
   const uint64_t state = enabled_state();
   const bool ymm = (state & 0x6) == 0x6;

@@ -11,6 +11,7 @@ enum class Isa { kScalar = 0, kAvx2 = 1, kAvx512 = 2 };  // kAvx2 implies FMA an
 struct Cpu {
   std::string model;
   int cores = 1;
+  bool is_intel = false;
   bool avx2 = false, fma = false, f16c = false;
   bool avx512 = false;  // F, BW, DQ, VL
   bool avx512_bf16 = false, avx512_vnni = false, avx_vnni = false;

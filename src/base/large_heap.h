@@ -1,7 +1,8 @@
 #pragma once
 // A heap for blocks that come and go, side by side in pages of 2 MiB (large_pages.h). What a step
-// of training writes and reads is hundreds of MiB, and looking up where pages of 4 KiB lie takes a
-// tenth of its time; the usual heap gives a large page only to a block that covers all of one.
+// of training writes and reads is hundreds of MiB, and to look up where pages of 4 KiB lie took a
+// tenth of its time on an Intel; under the usual heap a large page lies only where a block covers
+// all of it.
 // Not for several threads at once.
 #include <cstddef>
 #include <map>

@@ -18,7 +18,7 @@ constexpr int64_t many_bands(Tiles kind) {
   return kind == Tiles::kInt8 ? 24 : 8;
 }
 
-// What of a thread's bands others may take (parallel_pieces).
+// Sixteenths of a thread's bands that others may take (parallel_pieces).
 inline constexpr int kDealtBands = 8;
 
 class PackedRows {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "base/cpu.h"
 #include "kernels/rowwise.h"
 
 namespace moxie::kernels {
@@ -300,12 +301,12 @@ MOXIE_INLINE float long_dot(const float* x, const R* row, int64_t n) {
 template <class R>
 void dots(const float* x, const R* rows, int64_t stride, int64_t n, int64_t d, float factor,
           float* y) {
-  // Rows that stand end to end may come from memory. CPUs with AVX-512 read them fastest one after
-  // the other; else each step asks for as many bytes of the next four as it reads, since no
-  // prefetcher of the CPU follows four short streams.
+  // Rows that stand end to end may come from memory. AMD's CPUs with AVX-512 read them fastest one
+  // after the other; else each step asks for as many bytes of the next four as it reads, since no
+  // prefetcher of the CPU follows four short streams, and Intel's stop at the end of 4 KiB.
   const bool is_tight = stride == d;
 #ifdef __AVX512F__
-  if (is_tight) {
+  if (is_tight && !cpu().is_intel) {
     for (int64_t j = 0; j < n; ++j) y[j] = factor * long_dot(x, rows + j * stride, d);
     return;
   }

@@ -16,7 +16,10 @@ kernels::KeyRows<float> SequenceState::view(const Tensor& rows) const {
 void SequenceState::grow(Tensor& rows, int64_t needed) const {
   const int64_t held = rows.defined() ? rows.rows() : 0;
   if (held >= needed) return;
-  const Tensor larger = Tensor::empty({std::max<int64_t>({64, needed, 2 * held}), width_}, dtype_);
+  // What is there but not yet filled may be in memory all the same, in large pages.
+  const int64_t more = held < 256 ? held : held / 4;
+  const int64_t capacity = std::max<int64_t>({64, needed, held + more});
+  const Tensor larger = Tensor::empty({capacity, width_}, dtype_);
   if (held > 0)
     std::memcpy(larger.raw(), rows.raw(), static_cast<size_t>(length_ * width_) * size_of(dtype_));
   rows = larger;

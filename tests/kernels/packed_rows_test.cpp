@@ -17,7 +17,8 @@ double rounded(float x) {
 }
 
 // Few rows and many, which the threads share in another way; with and without remainders.
-const ThinSize kSizes[] = {{5, 33, 40, 3}, {37, 70, 96, 16}, {48, 32, 64, 40}, {300, 130, 600, 16}};
+const ThinSize kSizes[] = {
+    {5, 33, 40, 3}, {37, 70, 96, 16}, {70, 96, 64, 24}, {48, 32, 64, 40}, {300, 130, 600, 16}};
 
 // sum_p a[i, p] b(p, j) + sum_q (h[i, q] / 2) thin(q, j), all rounded; and the terms' sizes.
 template <class B, class Thin>
