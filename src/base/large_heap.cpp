@@ -46,7 +46,7 @@ LargeHeap::LargeHeap(size_t most) {
   ::madvise(reserved, bytes, MADV_HUGEPAGE);
   begin_ = static_cast<std::byte*>(reserved);
   end_ = begin_ + bytes;
-  top_ = begin_ + (kLargePage - reinterpret_cast<uintptr_t>(begin_) % kLargePage) % kLargePage;
+  top_ = next_large_page(begin_);
 }
 
 LargeHeap::~LargeHeap() {
@@ -57,26 +57,16 @@ bool LargeHeap::owns(const void* block) const {
   return block >= begin_ && block < top_;
 }
 
-void LargeHeap::add_free(std::byte* begin, size_t bytes) {
-  free_.emplace(begin, bytes);
-  by_size_.emplace(bytes, begin);
-}
-
-void LargeHeap::remove_free(std::byte* begin, size_t bytes) {
-  free_.erase(begin);
-  by_size_.erase({bytes, begin});
-}
-
 void* LargeHeap::take(size_t bytes) {
   const size_t size = rounded(std::max<size_t>(bytes, 1), kAlignment);
-  auto found = by_size_.lower_bound({size, nullptr});
-  if (found == by_size_.end()) {
+  auto found = smallest_of(size);
+  if (found == free_.end()) {
     if (!grow(size)) return nullptr;
-    found = by_size_.lower_bound({size, nullptr});
+    found = smallest_of(size);
   }
-  const auto [whole, block] = *found;
-  remove_free(block, whole);
-  if (whole > size) add_free(block + size, whole - size);
+  const auto [block, whole] = *found;
+  free_.erase(found);
+  if (whole > size) free_.emplace(block + size, whole - size);
   return block;
 }
 
@@ -84,22 +74,28 @@ void LargeHeap::give_back(void* block, size_t bytes) {
   auto* begin = static_cast<std::byte*>(block);
   size_t size = rounded(std::max<size_t>(bytes, 1), kAlignment);
   MOXIE_ASSERT(owns(block) && begin + size <= top_);
-  const auto next = free_.lower_bound(begin);
+  auto next = free_.lower_bound(begin);
   if (next != free_.end() && next->first == begin + size) {
-    const auto [after, more] = *next;
-    remove_free(after, more);
-    size += more;
+    size += next->second;
+    next = free_.erase(next);
   }
-  const auto place = free_.lower_bound(begin);
-  if (place != free_.begin()) {
-    const auto [before, less] = *std::prev(place);
-    if (before + less == begin) {
-      remove_free(before, less);
-      begin = before;
-      size += less;
+  if (next != free_.begin()) {
+    auto& [before, its_size] = *std::prev(next);
+    if (before + its_size == begin) {
+      its_size += size;
+      return;
     }
   }
-  add_free(begin, size);
+  free_.emplace(begin, size);
+}
+
+LargeHeap::Ranges::iterator LargeHeap::smallest_of(size_t bytes) {
+  auto best = free_.end();
+  for (auto range = free_.begin(); range != free_.end(); ++range) {
+    if (range->second >= bytes && (best == free_.end() || range->second < best->second))
+      best = range;
+  }
+  return best;
 }
 
 bool LargeHeap::grow(size_t bytes) {
@@ -111,19 +107,18 @@ bool LargeHeap::grow(size_t bytes) {
   const size_t more = rounded(bytes - there, kLargePage);
   if (begin_ == nullptr || more > static_cast<size_t>(end_ - top_)) return false;
   if (::mprotect(top_, more, PROT_READ | PROT_WRITE) != 0) return false;
-  std::byte* begin = top_ - there;
-  if (there > 0) remove_free(begin, there);
+  std::byte* added = top_;
   top_ += more;
-  add_free(begin, there + more);
+  give_back(added, more);
   return true;
 }
 
 void LargeHeap::release() {
   for (const auto& [begin, size] : free_) {
-    const auto at = reinterpret_cast<uintptr_t>(begin);
-    const uintptr_t first = rounded(at, kLargePage);
-    const uintptr_t last = (at + size) / kLargePage * kLargePage;
-    if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+    std::byte* first = next_large_page(begin);
+    if (begin + size <= first) continue;
+    const size_t whole = static_cast<size_t>(begin + size - first) / kLargePage * kLargePage;
+    if (whole > 0) ::madvise(first, whole, MADV_DONTNEED);
   }
 }
 

@@ -6,8 +6,6 @@
 // Not for several threads at once.
 #include <cstddef>
 #include <map>
-#include <set>
-#include <utility>
 
 namespace moxie {
 
@@ -28,15 +26,15 @@ class LargeHeap {
   void release();  // gives the system the large pages that no block lies in
 
  private:
-  void add_free(std::byte* begin, size_t bytes);
-  void remove_free(std::byte* begin, size_t bytes);
-  bool grow(size_t bytes);  // until that many are free at the end
+  using Ranges = std::map<std::byte*, size_t>;
+
+  Ranges::iterator smallest_of(size_t bytes);  // that holds as many, or the end
+  bool grow(size_t bytes);                     // until that many are free at the end
 
   std::byte* begin_ = nullptr;  // of what is reserved; null: nothing
   std::byte* end_ = nullptr;
-  std::byte* top_ = nullptr;           // of what can be written
-  std::map<std::byte*, size_t> free_;  // by address; no two touch
-  std::set<std::pair<size_t, std::byte*>> by_size_;
+  std::byte* top_ = nullptr;  // of what can be written
+  Ranges free_;               // no two touch
 };
 
 }  // namespace moxie

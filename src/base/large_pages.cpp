@@ -21,8 +21,7 @@ class Region {
     whole_ = ::mmap(nullptr, bytes + kLargePage, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (whole_ == MAP_FAILED) return;
-    const auto at = reinterpret_cast<uintptr_t>(whole_);
-    data_ = static_cast<std::byte*>(whole_) + (kLargePage - at % kLargePage) % kLargePage;
+    data_ = next_large_page(static_cast<std::byte*>(whole_));
     ::madvise(data_, bytes, MADV_HUGEPAGE);
   }
   ~Region() {

@@ -13,6 +13,11 @@ inline constexpr size_t kLargePage = size_t{2} << 20;
 
 bool has_large_pages();
 
+// The first large page from `at` on.
+inline std::byte* next_large_page(std::byte* at) {
+  return at + (kLargePage - reinterpret_cast<uintptr_t>(at) % kLargePage) % kLargePage;
+}
+
 // Cleared memory, in large pages where there are any. Throws kIo when memory is out.
 std::shared_ptr<std::byte> large_memory(size_t bytes);
 

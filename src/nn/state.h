@@ -1,6 +1,7 @@
 #pragma once
 // What a sequence leaves behind in each layer: here keys and values in full, in f32 or rounded to
-// f16. Grows by doubling; can be cut back to a shorter length (speculation, /reset) and copied.
+// f16. Grows twofold while it is short, then by a quarter; can be cut back to a shorter length
+// (speculation, /reset) and copied.
 #include <vector>
 
 #include "kernels/attention.h"
