@@ -84,9 +84,16 @@ struct RowDecoder {
   // Few rows are then multiplied with them as they stand, which gives the bits of decoding.
   const void* values = nullptr;
   DType dtype = DType::kF32;
-  // decode, rounded to bf16; may be null. Products in bf16 take it where they can.
+  // decode, rounded to bf16; may be null. Products in bf16 and 8-bit integers take it where they
+  // can.
   void (*decode_bf16)(const void* context, int64_t row, int64_t begin, int64_t end,
                       BFloat16* out) = nullptr;
+  // Where that is there: the same of `lines` <= 16 rows as tiles of B, two apart; and of the
+  // columns of `rows` <= 32 rows, which stand side by side: 32 give two tiles, `size` apart.
+  void (*along_bf16)(const void* context, int64_t row, int64_t lines, int64_t begin, int64_t end,
+                     BFloat16* tiles) = nullptr;
+  void (*across_bf16)(const void* context, int64_t row, int64_t rows, int64_t begin, int64_t end,
+                      int64_t size, BFloat16* bands) = nullptr;
   // The codes of `lines` <= 16 rows as they stand, in tiles of 32 columns two apart; may be null.
   // Products of tiles of 8-bit integers take it where sums run along the columns.
   void (*pack_int8)(const void* context, int64_t row, int64_t lines, int64_t begin, int64_t end,

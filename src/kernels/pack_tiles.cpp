@@ -46,17 +46,6 @@ void pack_rows(const Source& b, Tiles kind, const T* rows, int64_t k0, int64_t k
   }
 }
 
-// The same of codes as they stand.
-void pack_codes(const Source& b, int64_t k0, int64_t k1, int64_t j0, int64_t j1, int64_t size,
-                BFloat16* band) {
-  for (int64_t j = j0; j < j1; j += kBandLines, band += size) {
-    for (int64_t first = j; first < std::min(j1, j + kBandLines); first += kLines) {
-      b.decoder->pack_int8(b.decoder->context, first, std::min(kLines, j1 - first), k0, k1,
-                           reinterpret_cast<Int8TileB*>(band) + (first - j) / kLines);
-    }
-  }
-}
-
 // The same of a B that is given by rows of k: as many at a time as share scales.
 template <class T>
 void pack_columns(const Source& b, Tiles kind, const T* rows, int64_t k0, int64_t k1, int64_t j0,
@@ -89,6 +78,32 @@ void turn_rows(const PackedRows& b, int64_t k0, int64_t k1, int64_t j0, int64_t 
   }
 }
 
+// Whether a decoder has tiles of such numbers itself.
+bool packs_itself(const RowDecoder& b, Tiles kind, bool is_transposed) {
+  if (kind == Tiles::kBF16) return b.along_bf16 != nullptr;
+  return is_transposed && b.pack_int8 != nullptr;
+}
+
+// The same by what a decoder has for such tiles.
+void pack_decoded(const RowDecoder& b, Tiles kind, bool is_transposed, int64_t k0, int64_t k1,
+                  int64_t j0, int64_t j1, int64_t size, BFloat16* bands) {
+  if (!is_transposed) {
+    for (int64_t p = k0; p < k1; p += kTileDepth, bands += kTilePair)
+      b.across_bf16(b.context, p, std::min(kTileDepth, k1 - p), j0, j1, size, bands);
+    return;
+  }
+  for (int64_t j = j0; j < j1; j += kLines) {
+    const int64_t lines = std::min(kLines, j1 - j);
+    BFloat16* to =
+        bands + (j - j0) / kBandLines * size + (j - j0) % kBandLines / kLines * tile_size(kind);
+    if (kind == Tiles::kBF16) {
+      b.along_bf16(b.context, j, lines, k0, k1, to);
+    } else {
+      b.pack_int8(b.context, j, lines, k0, k1, reinterpret_cast<Int8TileB*>(to));
+    }
+  }
+}
+
 }  // namespace
 
 void pack_tiles(const Source& b, Tiles kind, int64_t k0, int64_t k1, int64_t j0, int64_t j1,
@@ -97,9 +112,8 @@ void pack_tiles(const Source& b, Tiles kind, int64_t k0, int64_t k1, int64_t j0,
     MOXIE_ASSERT(kind == Tiles::kBF16);
     return turn_rows(*b.turned, k0, k1, j0, j1, size, bands);
   }
-  if (kind == Tiles::kInt8 && b.is_transposed && b.decoder != nullptr &&
-      b.decoder->pack_int8 != nullptr)
-    return pack_codes(b, k0, k1, j0, j1, size, bands);
+  if (b.decoder != nullptr && packs_itself(*b.decoder, kind, b.is_transposed))
+    return pack_decoded(*b.decoder, kind, b.is_transposed, k0, k1, j0, j1, size, bands);
   const auto run = [&](const auto* rows) {
     if (b.is_transposed) return pack_rows(b, kind, rows, k0, k1, j0, j1, size, bands);
     pack_columns(b, kind, rows, k0, k1, j0, j1, size, bands);

@@ -1,65 +1,166 @@
 #pragma once
 // Decoding straight to bf16, for products on CPUs where bf16_is_native(): what decode() gives,
-// rounded to nearest even (subnormals become 0). It takes what a codec states for int8 products
-// (int8_kernels.h).
+// rounded to nearest even (subnormals become 0), in rows or in the tiles that such products take
+// (kernels/micro_tiles.h). It takes what a codec states for int8 products (int8_kernels.h).
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/micro_tiles.h"
+#include "quant/format.h"
 #include "quant/int8_kernels.h"
 #include "tensor/dtype.h"
 
+#ifndef MOXIE_SCALAR_ONLY
+#include "kernels/transpose_avx512.h"
+
+#define MOXIE_BF16_TARGET "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16"
+#define MOXIE_BF16 [[gnu::target(MOXIE_BF16_TARGET), gnu::always_inline]] inline
+
 namespace moxie::quant {
 
-using DecodeBF16 = void (*)(const std::byte* src, BFloat16* dst, int64_t n) noexcept;
-
-#ifndef MOXIE_SCALAR_ONLY
-#define MOXIE_BF16_TARGET "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16"
-
-[[gnu::target(MOXIE_BF16_TARGET), gnu::always_inline]] inline __m512 half_in_all(
-    const std::byte* src) {
-  return _mm512_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(avx2::load16(src))));
+MOXIE_BF16 __m512 half_in_all(const std::byte* src) {
+  return _mm512_cvtph_ps(_mm256_set1_epi16(static_cast<int16_t>(avx2::load16(src))));
 }
-[[gnu::target(MOXIE_BF16_TARGET), gnu::always_inline]] inline __m512 times(__m512 d, int64_t by) {
+MOXIE_BF16 __m512 times(__m512 d, int64_t by) {
   return _mm512_mul_ps(d, _mm512_set1_ps(static_cast<float>(by)));
 }
+MOXIE_BF16 __m512i rounded(__m512 low, __m512 high) {
+  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
+}
+
+// What a block's groups share.
+template <class F>
+struct BlockBF16 {
+  static constexpr int kGroups = F::kBlock / static_cast<int>(kInt8Group);
+  const std::byte* src;
+  __m512 d, minimum;
+
+  MOXIE_BF16 explicit BlockBF16(const std::byte* block) : src(block) {
+    d = half_in_all(src + F::kScaleAt);
+    minimum = _mm512_setzero_ps();
+    if constexpr (F::kMinima != Minima::kNone) minimum = half_in_all(src + F::kScaleAt + 2);
+  }
+
+  // Codes of one half of group g times their scale, and the minimum.
+  MOXIE_BF16 __m512 value(__m512 codes, int g, int half) const {
+    __m512 scale = d;
+    if constexpr (F::kMultipliers != Multipliers::kNone)
+      scale = times(d, multiplier_of<F>(src, g, half));
+    codes = _mm512_mul_ps(scale, codes);
+    if constexpr (F::kMinima == Minima::kBlock) {
+      codes = _mm512_add_ps(codes, minimum);
+    } else if constexpr (F::kMinima == Minima::kGroup) {
+      codes =
+          _mm512_sub_ps(codes, times(minimum, scale_minimum(src + F::kMultipliersAt, g).minimum));
+    }
+    return codes;
+  }
+
+  // The 32 numbers of group g.
+  MOXIE_BF16 __m512i group(int g) const {
+    const __m256i codes = F::codes_avx2(src, g);
+    if constexpr (F::kBits == 4 && F::kMultipliers != Multipliers::kHalf) {  // each is looked up
+      const __m512 all =
+          _mm512_sub_ps(_mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                        _mm512_set1_ps(static_cast<float>(F::kOffset)));
+      const __m512 levels = value(all, g, 0);
+      return _mm512_permutexvar_epi16(_mm512_cvtepu8_epi16(codes), rounded(levels, levels));
+    } else {
+      const __m256i centred =
+          _mm256_sub_epi8(codes, _mm256_set1_epi8(static_cast<char>(F::kOffset)));
+      const __m512 low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(centred)));
+      const __m512 high =
+          _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(centred, 1)));
+      return rounded(value(low, g, 0), value(high, g, 1));
+    }
+  }
+};
 
 template <class F>
 [[gnu::target(MOXIE_BF16_TARGET)]] void decode_bf16(const std::byte* src, BFloat16* dst,
                                                     int64_t n) noexcept {
-  constexpr int kGroups = F::kBlock / static_cast<int>(kInt8Group);
   for (int64_t b = 0; b < n / F::kBlock; ++b, src += F::kBytes) {
-    const __m512 d = half_in_all(src + F::kScaleAt);
-    __m512 minimum = _mm512_setzero_ps();
-    if constexpr (F::kMinima != Minima::kNone) minimum = half_in_all(src + F::kScaleAt + 2);
-    for (int g = 0; g < kGroups; ++g, dst += kInt8Group) {
-      const __m256i codes =
-          _mm256_sub_epi8(F::codes_avx2(src, g), _mm256_set1_epi8(static_cast<char>(F::kOffset)));
-      __m512 low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(codes)));
-      __m512 high = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(codes, 1)));
-      __m512 scales[2] = {d, d};
-      if constexpr (F::kMultipliers != Multipliers::kNone) {
-        for (int half = 0; half < 2; ++half)
-          scales[half] = times(d, multiplier_of<F>(src, g, half));
-      }
-      low = _mm512_mul_ps(scales[0], low);
-      high = _mm512_mul_ps(scales[1], high);
-      if constexpr (F::kMinima == Minima::kBlock) {
-        low = _mm512_add_ps(low, minimum);
-        high = _mm512_add_ps(high, minimum);
-      } else if constexpr (F::kMinima == Minima::kGroup) {
-        const __m512 taken = times(minimum, scale_minimum(src + F::kMultipliersAt, g).minimum);
-        low = _mm512_sub_ps(low, taken);
-        high = _mm512_sub_ps(high, taken);
-      }
-      _mm512_storeu_si512(dst, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
-    }
+    const BlockBF16<F> block(src);
+    for (int g = 0; g < block.kGroups; ++g, dst += kInt8Group)
+      _mm512_storeu_si512(dst, block.group(g));
   }
 }
+
+// Calls f(at, g) for groups [begin, end) of a row, at: the bytes from its beginning to the block
+// that has it, g: which of the block's.
+template <class F, class Take>
+MOXIE_BF16 void for_groups(int64_t begin, int64_t end, const Take& take) {
+  constexpr int64_t kGroups = BlockBF16<F>::kGroups;
+  for (int64_t group = begin; group < end; ++group)
+    take(group / kGroups * F::kBytes, static_cast<int>(group % kGroups));
+}
+// Asks for where the bytes of group g stand in a block.
 template <class F>
-inline constexpr DecodeBF16 kDecodeBF16 = decode_bf16<F>;
+MOXIE_BF16 void fetch_group(const std::byte* block, int g) {
+  __builtin_prefetch(block + g * F::kBytes / BlockBF16<F>::kGroups);
+}
+
+// TilesBF16::along
+template <class F>
+[[gnu::target(MOXIE_BF16_TARGET)]] void along_bf16(const std::byte* rows, int64_t stride,
+                                                   int64_t lines, int64_t begin, int64_t end,
+                                                   BFloat16* tiles) noexcept {
+  for_groups<F>(
+      begin, end, [&](int64_t at, int g) __attribute__((target(MOXIE_BF16_TARGET), always_inline)) {
+        __m512i numbers[16];
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; ++i) {
+          const std::byte* block = rows + i * stride + at;
+          fetch_group<F>(block + 16 * stride, g);
+          numbers[i] = i < lines ? BlockBF16<F>(block).group(g) : _mm512_setzero_si512();
+        }
+        __m512i columns[16];
+        kernels::transpose_words(numbers, columns);
+        for (int q = 0; q < 16; ++q) _mm512_storeu_si512(tiles + 32 * q, columns[q]);
+        tiles += kernels::kTilePair;
+      });
+}
+
+// TilesBF16::across
+template <class F>
+[[gnu::target(MOXIE_BF16_TARGET)]] void across_bf16(const std::byte* rows, int64_t stride,
+                                                    int64_t count, int64_t begin, int64_t end,
+                                                    int64_t size, BFloat16* bands) noexcept {
+  const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8,
+                                       39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+  const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+  for_groups<F>(
+      begin, end, [&](int64_t at, int g) __attribute__((target(MOXIE_BF16_TARGET), always_inline)) {
+        const auto numbers = [&](int64_t i)
+            __attribute__((target(MOXIE_BF16_TARGET), always_inline)) {
+          const std::byte* block = rows + i * stride + at;
+          fetch_group<F>(block + kernels::kTileDepth * stride, g);
+          return i < count ? BlockBF16<F>(block).group(g) : _mm512_setzero_si512();
+        };
+        BFloat16* tile = bands;
+        for (int64_t i = 0; i < kernels::kTileDepth; i += 2, tile += 32) {
+          const __m512i even = numbers(i), odd = numbers(i + 1);
+          _mm512_storeu_si512(tile, _mm512_permutex2var_epi16(even, low, odd));
+          _mm512_storeu_si512(tile + kernels::kTileSize,
+                              _mm512_permutex2var_epi16(even, high, odd));
+        }
+        bands += size;
+      });
+}
+
+}  // namespace moxie::quant
+#endif
+
+namespace moxie::quant {
+
+#ifndef MOXIE_SCALAR_ONLY
+template <class F>
+inline constexpr TilesBF16 kTilesBF16{decode_bf16<F>, along_bf16<F>, across_bf16<F>};
+template <class F>
+inline constexpr const TilesBF16* kBF16Of = &kTilesBF16<F>;
 #else
 template <class F>
-inline constexpr DecodeBF16 kDecodeBF16 = nullptr;
+inline constexpr const TilesBF16* kBF16Of = nullptr;
 #endif
 
 }  // namespace moxie::quant

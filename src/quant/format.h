@@ -13,6 +13,18 @@ namespace moxie::quant {
 
 struct Int8Kernels;  // int8.h
 
+// decode, rounded to bf16, for CPUs where bf16_is_native(): the numbers in their order, or as tiles
+// of a right matrix (kernels/micro_tiles.h), of groups [begin, end) of 32 columns.
+struct TilesBF16 {
+  void (*decode)(const std::byte* src, BFloat16* dst, int64_t n) noexcept;
+  // `lines` <= 16 rows, `stride` bytes apart, as lines along their columns: tiles two apart.
+  void (*along)(const std::byte* rows, int64_t stride, int64_t lines, int64_t begin, int64_t end,
+                BFloat16* tiles) noexcept;
+  // The columns of `count` <= 32 rows as lines: each group gives two tiles, `size` numbers apart.
+  void (*across)(const std::byte* rows, int64_t stride, int64_t count, int64_t begin, int64_t end,
+                 int64_t size, BFloat16* bands) noexcept;
+};
+
 struct QuantFormat {
   const char* summary;  // one line for tables and docs
   int block;            // elements a block
@@ -26,8 +38,7 @@ struct QuantFormat {
   void (*encode)(const float* src, std::byte* dst, int64_t n) noexcept;
   // Products with activations rounded to 8 bits; null: this format has none.
   const Int8Kernels* int8 = nullptr;
-  // decode, rounded to bf16: for CPUs where bf16_is_native(); null: this format has none.
-  void (*decode_bf16)(const std::byte* src, BFloat16* dst, int64_t n) noexcept = nullptr;
+  const TilesBF16* bf16 = nullptr;  // null: this format has none
 };
 
 Table<QuantFormat> formats();

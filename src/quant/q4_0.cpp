@@ -69,6 +69,6 @@ const QuantFormat q4_0_entry{.summary = "4 bits, a scale per 32",
                              .decode = decode<Q4_0>,
                              .encode = encode,
                              .int8 = &kInt8KernelsOf<Q4_0>,
-                             .decode_bf16 = kDecodeBF16<Q4_0>};
+                             .bf16 = kBF16Of<Q4_0>};
 
 }  // namespace moxie::quant

@@ -72,6 +72,6 @@ const QuantFormat q4_1_entry{.summary = "4 bits, a scale and a minimum per 32",
                              .decode = decode<Q4_1>,
                              .encode = encode,
                              .int8 = &kInt8KernelsOf<Q4_1>,
-                             .decode_bf16 = kDecodeBF16<Q4_1>};
+                             .bf16 = kBF16Of<Q4_1>};
 
 }  // namespace moxie::quant

@@ -106,6 +106,6 @@ const QuantFormat q4_k_entry{.summary = "4 bits, scales and minima per 32 within
                              .decode = decode<Q4_K>,
                              .encode = encode,
                              .int8 = &kInt8KernelsOf<Q4_K>,
-                             .decode_bf16 = kDecodeBF16<Q4_K>};
+                             .bf16 = kBF16Of<Q4_K>};
 
 }  // namespace moxie::quant

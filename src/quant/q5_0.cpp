@@ -71,6 +71,6 @@ const QuantFormat q5_0_entry{.summary = "5 bits, a scale per 32",
                              .decode = decode<Q5_0>,
                              .encode = encode,
                              .int8 = &kInt8KernelsOf<Q5_0>,
-                             .decode_bf16 = kDecodeBF16<Q5_0>};
+                             .bf16 = kBF16Of<Q5_0>};
 
 }  // namespace moxie::quant

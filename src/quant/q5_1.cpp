@@ -77,6 +77,6 @@ const QuantFormat q5_1_entry{.summary = "5 bits, a scale and a minimum per 32",
                              .decode = decode<Q5_1>,
                              .encode = encode,
                              .int8 = &kInt8KernelsOf<Q5_1>,
-                             .decode_bf16 = kDecodeBF16<Q5_1>};
+                             .bf16 = kBF16Of<Q5_1>};
 
 }  // namespace moxie::quant

@@ -65,6 +65,6 @@ const QuantFormat q5_k_entry{.summary = "5 bits, scales and minima per 32 within
                              .decode = decode<Q5_K>,
                              .encode = nullptr,
                              .int8 = &kInt8KernelsOf<Q5_K>,
-                             .decode_bf16 = kDecodeBF16<Q5_K>};
+                             .bf16 = kBF16Of<Q5_K>};
 
 }  // namespace moxie::quant

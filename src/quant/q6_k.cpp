@@ -113,6 +113,6 @@ const QuantFormat q6_k_entry{.summary = "6 bits, scales per 16 within 256",
                              .decode = decode<Q6_K>,
                              .encode = encode,
                              .int8 = &kInt8KernelsOf<Q6_K>,
-                             .decode_bf16 = kDecodeBF16<Q6_K>};
+                             .bf16 = kBF16Of<Q6_K>};
 
 }  // namespace moxie::quant

@@ -64,6 +64,6 @@ const QuantFormat q8_0_entry{.summary = "8 bits, a scale per 32",
                              .decode = decode<Q8_0>,
                              .encode = encode,
                              .int8 = &kInt8KernelsOf<Q8_0>,
-                             .decode_bf16 = kDecodeBF16<Q8_0>};
+                             .bf16 = kBF16Of<Q8_0>};
 
 }  // namespace moxie::quant

@@ -44,9 +44,27 @@ void fetch_part(const void* context, int64_t row, int64_t begin, int64_t end) {
 void decode_part_bf16(const void* context, int64_t row, int64_t begin, int64_t end, BFloat16* out) {
   const auto& w = *static_cast<const Weight*>(context);
   const QuantFormat& format = *w.format().entry;
-  format.decode_bf16(
+  format.bf16->decode(
       w.bytes().data() + row * row_bytes(format, w.cols()) + row_bytes(format, begin), out,
       end - begin);
+}
+
+void along_bf16(const void* context, int64_t row, int64_t lines, int64_t begin, int64_t end,
+                BFloat16* tiles) {
+  const auto& w = *static_cast<const Weight*>(context);
+  const QuantFormat& format = *w.format().entry;
+  const int64_t stride = row_bytes(format, w.cols());
+  format.bf16->along(w.bytes().data() + row * stride, stride, lines, begin / kernels::kTileDepth,
+                     end / kernels::kTileDepth, tiles);
+}
+
+void across_bf16(const void* context, int64_t row, int64_t rows, int64_t begin, int64_t end,
+                 int64_t size, BFloat16* bands) {
+  const auto& w = *static_cast<const Weight*>(context);
+  const QuantFormat& format = *w.format().entry;
+  const int64_t stride = row_bytes(format, w.cols());
+  format.bf16->across(w.bytes().data() + row * stride, stride, rows, begin / kernels::kBandLines,
+                      end / kernels::kBandLines, size, bands);
 }
 
 void pack_part(const void* context, int64_t row, int64_t lines, int64_t begin, int64_t end,
@@ -224,7 +242,11 @@ kernels::RowDecoder Weight::decoder(int64_t n) const {
   const bool rounds = is_bf16 && !runs_packed(n);
   kernels::RowDecoder rows{this, rounds ? decode_rounded : decode_part, format()->block};
   rows.fetch = fetch_part;
-  if (format()->decode_bf16 != nullptr && runs_packed(n)) rows.decode_bf16 = decode_part_bf16;
+  if (format()->bf16 != nullptr && runs_packed(n)) {
+    rows.decode_bf16 = decode_part_bf16;
+    rows.along_bf16 = along_bf16;
+    rows.across_bf16 = across_bf16;
+  }
   // Training takes the tiles of rounded numbers, which are multiplied faster.
   const bool packs_codes = compute_ == Compute::kMixed && tiles(n) == kernels::Tiles::kInt8;
   if (packs_codes && format()->int8->pack != nullptr) rows.pack_int8 = pack_part;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "kernels/micro_tiles.h"
 #include "normals.h"
 #include "quant/codec.h"
 #include "tensor/dtype.h"
@@ -113,7 +114,7 @@ TEST(Formats, DecodingToBF16RoundsWhatDecodingGives) {
   int checked = 0;
   for (const auto& row : formats()) {
     const QuantFormat& format = *row.entry;
-    if (format.decode_bf16 == nullptr) continue;
+    if (format.bf16 == nullptr) continue;
     ++checked;
     if (!bf16_is_native()) continue;
     const int64_t n = 100 * 256;
@@ -123,7 +124,7 @@ TEST(Formats, DecodingToBF16RoundsWhatDecodingGives) {
     std::vector<float> exact(static_cast<size_t>(n));
     std::vector<BFloat16> rounded(exact.size());
     format.decode(bytes.data(), exact.data(), n);
-    format.decode_bf16(bytes.data(), rounded.data(), n);
+    format.bf16->decode(bytes.data(), rounded.data(), n);
     for (size_t i = 0; i < rounded.size(); ++i) {
       if (std::isnan(exact[i])) {
         ASSERT_TRUE(std::isnan(to_float(rounded[i]))) << row.name << " at " << i;
@@ -135,6 +136,57 @@ TEST(Formats, DecodingToBF16RoundsWhatDecodingGives) {
 #ifndef MOXIE_SCALAR_ONLY
   EXPECT_EQ(checked, 8);
 #endif
+}
+
+// Tiles of a decoder are those that packing its rows gives.
+TEST(Formats, TilesOfBF16HoldWhatDecodingGives) {
+  if (!bf16_is_native()) GTEST_SKIP() << "this CPU, or MOXIE_ISA, has no bf16 products";
+  constexpr int64_t kRows = 40, kCols = 768, kGroups = kCols / 32;
+  const kernels::MicroTiles& plain = kernels::kMicroBF16Scalar;
+  for (const auto& row : formats()) {
+    const QuantFormat& format = *row.entry;
+    if (format.bf16 == nullptr) continue;
+    const int64_t stride = row_bytes(format, kCols);
+    std::vector<std::byte> bytes(static_cast<size_t>(kRows * stride));
+    Rng rng(7);
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(rng.next() & 255);
+    std::vector<BFloat16> rows(static_cast<size_t>(kRows * kCols));
+    format.bf16->decode(bytes.data(), rows.data(), kRows * kCols);
+    const auto expect_same = [&](auto pack, auto pack_plain, const char* what) {
+      std::vector<BFloat16> got(static_cast<size_t>(kGroups * kernels::kTilePair)), wanted(got);
+      pack(got.data());
+      pack_plain(wanted.data());
+      EXPECT_EQ(std::memcmp(got.data(), wanted.data(), 2 * got.size()), 0)
+          << row.name << " " << what;
+    };
+    for (const int64_t first : {0, 8}) {
+      const int64_t count = kGroups - first;
+      for (const int64_t lines : {16, 5}) {
+        expect_same(
+            [&](BFloat16* to) {
+              format.bf16->along(bytes.data() + 3 * stride, stride, lines, first, kGroups, to);
+            },
+            [&](BFloat16* to) {
+              plain.along_bf16(rows.data() + 3 * kCols + first * 32, kCols, lines, count * 32,
+                               kernels::Side::kB, to);
+            },
+            "along");
+      }
+      for (const int64_t lines : {32, 7}) {
+        expect_same(
+            [&](BFloat16* to) {
+              format.bf16->across(bytes.data() + 8 * stride, stride, lines, first, kGroups,
+                                  kernels::kTilePair, to);
+            },
+            [&](BFloat16* to) {
+              for (int64_t g = first; g < kGroups; ++g, to += kernels::kTilePair)
+                plain.across_bf16(rows.data() + 8 * kCols + g * 32, kCols, 32, lines,
+                                  kernels::Side::kB, to);
+            },
+            "across");
+      }
+    }
+  }
 }
 
 TEST(Formats, HalfPrecisionIsExactForAllValues) {
