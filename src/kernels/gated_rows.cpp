@@ -1,6 +1,9 @@
 #include "kernels/gated_rows.h"
 
+#include <algorithm>
+
 #include "base/error.h"
+#include "kernels/coded_panel.h"
 #include "kernels/panels.h"
 
 namespace moxie::kernels {
@@ -17,15 +20,25 @@ void multiply_gated(const PackedRows& x, const Factor& gate, const Factor& up, A
 
 void multiply_gated_backward(const PackedRows& dz, const Factor& down, Activation kind,
                              const PackedRows& g, const PackedRows& u, PackedRows& dg,
-                             PackedRows& du, PackedRows* y) {
+                             PackedRows& du, PackedRows* y, bool in_codes) {
   MOXIE_ASSERT(g.rows() == dz.rows() && u.rows() == dz.rows() && g.cols() == u.cols() &&
                g.kind() == Tiles::kBF16 && u.kind() == Tiles::kBF16 && dg.kind() == dz.kind() &&
                du.kind() == dz.kind() && (y == nullptr || y->kind() == Tiles::kBF16));
-  Panels(dz, g.cols(), false, {down}).run([&](int64_t i, int64_t j, const float* dy) {
-    fused(dz.kind()).gate_backward(kind, dy, tiles_at(g, i, j), tiles_at(u, i, j),
-                                   tiles_at(dg, i, j), tiles_at(du, i, j),
-                                   y != nullptr ? tiles_at(*y, i, j) : nullptr);
-  });
+  const FusedTiles& kernels = fused(dz.kind());
+  const auto take = [&](int64_t i, int64_t j, const float* dy) {
+    kernels.gate_backward(kind, dy, tiles_at(g, i, j), tiles_at(u, i, j), tiles_at(dg, i, j),
+                          tiles_at(du, i, j), y != nullptr ? tiles_at(*y, i, j) : nullptr);
+  };
+  if (!in_codes) return Panels(dz, g.cols(), false, {down}).run(take);
+  alignas(64) static thread_local float sums[kBlockNumbers];
+  CodedProduct{dz, g.cols(), down.w, down.thin, dz.cols()}.run(
+      false,
+      [&](int64_t i, int64_t j) {  // rows and columns that are not there give zeros
+        if ((i + 1) * kBandLines > dz.rows() || (j + 1) * kBandLines > g.cols())
+          std::fill_n(sums, kBlockNumbers, 0.0f);
+        return SumsPlace{sums, kBandLines};
+      },
+      [&](int64_t i, int64_t j) { take(i, j, sums); });
 }
 
 }  // namespace moxie::kernels

@@ -14,9 +14,9 @@ void multiply_gated(const PackedRows& x, const Factor& gate, const Factor& up, A
                     PackedRows* g, PackedRows* u, PackedRows& y);
 // The gradients of g and u, from that of y, dz down + spare thin with `down` [dz.cols(), n]; in
 // bf16 they may take the place of g and u. y is made once more where it is given, in bf16, so that
-// nobody need keep it.
+// nobody need keep it. `in_codes`: the product is one of codes (coded_panel.h).
 void multiply_gated_backward(const PackedRows& dz, const Factor& down, Activation kind,
                              const PackedRows& g, const PackedRows& u, PackedRows& dg,
-                             PackedRows& du, PackedRows* y);
+                             PackedRows& du, PackedRows* y, bool in_codes);
 
 }  // namespace moxie::kernels

@@ -127,7 +127,7 @@ void visit_packed(const quant::Weight& head, float scale, bool wants_h, const Bl
                                   block.labels, block.losses, wants_h ? &gradient : nullptr,
                                   wants_h ? at_labels.data() : nullptr);
   if (!wants_h) return;
-  head.matmul_transposed(gradient, block.rows);
+  head.with_fine_gradients().matmul_transposed(gradient, block.rows);
   add_at_labels(head, block, at_labels.data());
 }
 

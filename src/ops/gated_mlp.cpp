@@ -253,9 +253,9 @@ std::vector<Tensor> backward_packed(Call& call, const Tensor& dz) {
     return takes_place ? of : PackedRows(n, of.cols(), of.spare(), rows.kind());
   };
   PackedRows d_gate = gradient_of(kept.gate), d_up = gradient_of(kept.up);
-  kernels::multiply_gated_backward(rows, {down.weight.decoder(n), data_of(down.a)},
-                                   attributes.activation, kept.gate, kept.up, d_gate, d_up,
-                                   down.is_adapted() ? &y : nullptr);
+  kernels::multiply_gated_backward(
+      rows, {down.weight.decoder(n), data_of(down.a)}, attributes.activation, kept.gate, kept.up,
+      d_gate, d_up, down.is_adapted() ? &y : nullptr, down.weight.gradients_are_codes(n));
   if (down.is_adapted()) da_down = packed_gradient_a(dh_down, y);
   rows = y = kept.gate = kept.up = PackedRows();
   const bool adds = call.gathered[0].defined();

@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "base/threads.h"
+#include "kernels/coded_panel.h"
 #include "quant/int8.h"
 
 namespace moxie::quant {
@@ -83,7 +84,8 @@ void decode_rounded(const void* context, int64_t row, int64_t begin, int64_t end
 
 // Of the products that are not made of tiles.
 bool rounds_to_bf16(Compute compute) {
-  return compute == Compute::kBF16 || compute == Compute::kTiles8;
+  return compute == Compute::kBF16 || compute == Compute::kTiles8 ||
+         compute == Compute::kGradients8;
 }
 
 // n rows of x as the product takes them: themselves, or rounded to bf16 in `storage`.
@@ -232,7 +234,15 @@ void Weight::matmul(const kernels::PackedRows& x, float* y, const float* thin,
 
 void Weight::matmul_transposed(const kernels::PackedRows& dy, float* dx, const float* thin,
                                bool accumulate) const {
-  kernels::multiply_nn(dy, cols_, decoder(dy.rows()), thin, dx, accumulate);
+  const kernels::RowDecoder rows = decoder(dy.rows());
+  if (gradients_are_codes(dy.rows()))
+    return kernels::multiply_nn_codes(dy, cols_, rows, thin, dx, accumulate);
+  kernels::multiply_nn(dy, cols_, rows, thin, dx, accumulate);
+}
+
+bool Weight::gradients_are_codes(int64_t n) const {
+  return compute_ == Compute::kGradients8 && !has_fine_gradients_ && runs_packed(n) &&
+         (n > kCodedRows || kernels::is_batch_invariant()) && kernels::codes_are_fastest();
 }
 
 // Formats of plain values are named as their type, and can be multiplied with as they stand where

@@ -12,7 +12,10 @@
 // rounded (softmax_arithmetic). Under int16 up to kernels::kFewRows rows are multiplied in f32.
 // "tiles8" rounds both factors to 8 bits in blocks of 32 along the sums (kernels/micro_tiles.h), in
 // either direction, and is bf16 where it is not native or rows are few; a matrix that trains has
-// its own gradient in bf16 (trainable_arithmetic_of). "mixed" is int8 for up to kMixedRows rows
+// its own gradient in bf16 (trainable_arithmetic_of). "gradients8" is bf16, but gradients of many
+// rows pass through a weight in 8 bits with a scale for hundreds of numbers (kernels/micro_codes.h)
+// where AMX multiplies such, softmaxes' apart; activations have outliers, which would leave the
+// others no digits (Dettmers et al., 2022, "LLM.int8()"). "mixed" is int8 for up to kMixedRows rows
 // (decoding) and tiles for more (prompts), of bf16 where there is AMX and of 8 bits elsewhere, for
 // CPUs whose tiles outrun int8; int8 alone while kernels::is_batch_invariant(), and bf16 alone
 // where the format has no Int8Kernels.
@@ -29,8 +32,9 @@
 
 namespace moxie::quant {
 
-enum class Compute { kF32, kBF16, kInt8, kInt16, kTiles8, kMixed };
+enum class Compute { kF32, kBF16, kInt8, kInt16, kTiles8, kGradients8, kMixed };
 inline constexpr int64_t kMixedRows = 48;
+inline constexpr int64_t kCodedRows = 64;  // coding a matrix costs as much as they save
 
 kernels::Arithmetic arithmetic_of(Compute compute);  // of products that int8 does not take
 // Of a trainable matrix inside a network.
@@ -86,6 +90,8 @@ class Weight {
   void matmul_transposed(const float* dy, int64_t n, float* dx, bool accumulate = false) const;
   // Whether that takes kernels::Arithmetic::kInt8.
   bool gradients_are_int8(int64_t n) const;
+  // Whether those of packed rows are multiplied as codes (kernels/coded_panel.h).
+  bool gradients_are_codes(int64_t n) const;
   // A weight whose gradients take 16 bits instead: for those of a softmax, whose small numbers
   // beside large ones 8 bits do not hold.
   Weight with_fine_gradients() const;

@@ -46,9 +46,10 @@ struct TuneOptions {
     v("loss_on", loss_on, "what is learnt", one_of({"auto", "completion", "assistant", "all"}));
     v("no_shuffle", no_shuffle, "keep the order of the files");
     v("dtype", dtype,
-      "what products compute in; auto is bf16 where there is AMX, else int8 on quantised weights "
-      "and the CPU's fastest of bf16 and int16 in all other products; int8 rounds other weights "
-      "too where AVX-512 VNNI multiplies tiles of them; f32 is exact",
+      "what products compute in; auto is int8 on quantised weights and the CPU's fastest of bf16 "
+      "and int16 in all other products; int8 rounds other weights too where AVX-512 VNNI "
+      "multiplies tiles of them, and where there is AMX only gradients that pass through quantised "
+      "ones; f32 is exact",
       one_of({"auto", "f32", "bf16", "int8", "int16"}));
     v("recompute", recompute, "keep only each block's input: less memory, a third more time");
     v("ram", ram,

@@ -4,6 +4,7 @@
 
 #include "base/cpu.h"
 #include "io/hub.h"
+#include "kernels/micro_codes.h"
 
 namespace moxie::recipes {
 
@@ -23,6 +24,7 @@ quant::Compute integers_for(const std::string& dtype, Purpose purpose) {
   const bool is_auto = dtype == "auto";
   if (purpose == Purpose::kTraining) {
     if (kernels::int8_tiles_are_fastest()) return Compute::kTiles8;
+    if (kernels::codes_are_fastest()) return Compute::kGradients8;
     return is_auto && bf16_is_native() ? Compute::kBF16 : Compute::kInt8;
   }
   return is_auto && bf16_is_native() ? Compute::kMixed : Compute::kInt8;

@@ -223,6 +223,7 @@ TEST(Ops, AdaptedLinearPackedIsLinearAndLora) {
   const auto steps = run(false, quant::Compute::kBF16);
   expect_near_in_norm(run(true, quant::Compute::kBF16), steps, 1e-3);
   expect_near_in_norm(run(true, quant::Compute::kTiles8), steps, 2e-2);
+  expect_near_in_norm(run(true, quant::Compute::kGradients8), steps, 1e-2);
 }
 
 quant::Weight in_q4_1(const Tensor& values) {
@@ -332,6 +333,7 @@ TEST(Ops, GatedMlpPackedIsItsSteps) {
       const auto steps = run(false, quant::Compute::kBF16);
       expect_near_in_norm(run(true, quant::Compute::kBF16), steps, 6e-3);
       expect_near_in_norm(run(true, quant::Compute::kTiles8), steps, 3e-2);
+      expect_near_in_norm(run(true, quant::Compute::kGradients8), steps, 2e-2);
     }
   }
 }

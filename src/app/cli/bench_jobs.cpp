@@ -245,7 +245,8 @@ bool multiplies_integers(nn::Decoder& decoder) {
   return std::any_of(matrices.begin(), matrices.end(), [](const nn::Matrix* matrix) {
     if (!matrix->is_frozen()) return false;
     const quant::Weight& weight = matrix->frozen();
-    return weight.runs_int8(kMany) || weight.tiles(kMany) == kernels::Tiles::kInt8;
+    return weight.runs_int8(kMany) || weight.tiles(kMany) == kernels::Tiles::kInt8 ||
+           weight.gradients_are_codes(kMany);
   });
 }
 
