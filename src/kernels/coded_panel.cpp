@@ -13,6 +13,17 @@ Codes codes_at(float* memory, int64_t depth) {
   return {reinterpret_cast<int8_t*>(memory), memory + floats_of(depth) - kBandLines};
 }
 
+void multiply_into(const PackedRows& a, int64_t n, const Source& b, const float* thin, float* c,
+                   bool accumulate) {
+  constexpr int64_t kDeepest = 768;  // of a block: 24 KiB of A stay in L1
+  CodedProduct{a, n, b, thin, kDeepest}.run(
+      accumulate,
+      [&](int64_t i, int64_t j) {
+        return SumsPlace{c + i * kBandLines * n + j * kBandLines, n};
+      },
+      [](int64_t, int64_t) {});
+}
+
 }  // namespace
 
 CodedPanel::CodedPanel(int64_t k0, int64_t k1, int64_t most_columns)
@@ -43,15 +54,20 @@ Codes CodedPanel::code(const BFloat16* rows) const {
   return codes;
 }
 
+bool takes_codes(int64_t rows) {
+  constexpr int64_t kFew = 64;
+  return (rows > kFew || is_batch_invariant()) && codes_are_fastest();
+}
+
+void multiply_codes(const Problem& t) {
+  PackedRows a(t.m, t.k);
+  a.pack(t.a, t.a_row, t.a_step);
+  multiply_into(a, t.n, t.b, nullptr, t.c, t.accumulate);
+}
+
 void multiply_nn_codes(const PackedRows& a, int64_t n, const RowDecoder& w, const float* thin,
                        float* c, bool accumulate) {
-  constexpr int64_t kDeepest = 768;  // of a block: 24 KiB of A stay in L1
-  CodedProduct{a, n, w, thin, kDeepest}.run(
-      accumulate,
-      [&](int64_t i, int64_t j) {
-        return SumsPlace{c + i * kBandLines * n + j * kBandLines, n};
-      },
-      [](int64_t, int64_t) {});
+  multiply_into(a, n, {.decoder = &w, .ld = n}, thin, c, accumulate);
 }
 
 }  // namespace moxie::kernels

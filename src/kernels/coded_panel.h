@@ -36,11 +36,11 @@ struct SumsPlace {
   int64_t ld;
 };
 
-// a w + spare thin as multiply_nn, w [a.cols(), n], in blocks along k of at most `deepest`.
+// a b + spare thin as multiply_nn, b [a.cols(), n], in blocks along k of at most `deepest`.
 struct CodedProduct {
   const PackedRows& a;
   int64_t n;
-  const RowDecoder& w;
+  Source b;
   const float* thin;
   int64_t deepest;
 
@@ -53,7 +53,6 @@ struct CodedProduct {
 template <class Place, class Then>
 void CodedProduct::run(bool accumulate, const Place& place, const Then& then) const {
   constexpr int64_t kPanelCodes = 512 * 1024;  // in L2
-  const Source b{.decoder = &w, .ld = n};
   const Problem t{a.rows(), n, a.cols(), nullptr, 0, 0, b, nullptr, accumulate, 1};
   const int64_t unit = column_unit(t, kBandLines);
   const int64_t depth = round_up(panel_depth(t, deepest), kCodesDepth);
@@ -97,6 +96,11 @@ void CodedProduct::run(bool accumulate, const Place& place, const Then& then) co
   }
 }
 
+// Whether products of that many rows are worth coding a matrix, and this CPU has codes.
+bool takes_codes(int64_t rows);
+
+// Of a problem by rows of k, with alpha 1.
+void multiply_codes(const Problem& t);
 // c[a.rows(), n] (+)= a w + spare thin
 void multiply_nn_codes(const PackedRows& a, int64_t n, const RowDecoder& w, const float* thin,
                        float* c, bool accumulate);

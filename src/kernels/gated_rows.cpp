@@ -31,7 +31,7 @@ void multiply_gated_backward(const PackedRows& dz, const Factor& down, Activatio
   };
   if (!in_codes) return Panels(dz, g.cols(), false, {down}).run(take);
   alignas(64) static thread_local float sums[kBlockNumbers];
-  CodedProduct{dz, g.cols(), down.w, down.thin, dz.cols()}.run(
+  CodedProduct{dz, g.cols(), {.decoder = &down.w, .ld = g.cols()}, down.thin, dz.cols()}.run(
       false,
       [&](int64_t i, int64_t j) {  // rows and columns that are not there give zeros
         if ((i + 1) * kBandLines > dz.rows() || (j + 1) * kBandLines > g.cols())

@@ -6,6 +6,7 @@
 
 #include "base/cpu.h"
 #include "base/threads.h"
+#include "kernels/coded_panel.h"
 #include "kernels/gemm_parts.h"
 #include "kernels/micro.h"
 #include "kernels/rowwise.h"
@@ -135,7 +136,10 @@ void run(const Problem& t, Arithmetic arithmetic) {
   const bool is_nn = t.a_step == 1 && !t.b.is_transposed;
   if (arithmetic == Arithmetic::kInt8) return is_nn ? multiply8(t) : multiply16(t);
   if (arithmetic == Arithmetic::kInt16) return multiply16(t);
-  if (arithmetic == Arithmetic::kBF16) return multiply_tiles(t, Tiles::kBF16);
+  if (arithmetic == Arithmetic::kGradients8 && is_nn && t.alpha == 1 && takes_codes(t.m))
+    return multiply_codes(t);
+  if (arithmetic == Arithmetic::kBF16 || arithmetic == Arithmetic::kGradients8)
+    return multiply_tiles(t, Tiles::kBF16);
   if (arithmetic == Arithmetic::kTiles8) return multiply_tiles(t, Tiles::kInt8);
   deal_rectangles(
       t, micro().rows, column_unit(t, micro().cols), pack_cost(t),

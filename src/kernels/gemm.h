@@ -34,7 +34,9 @@ inline constexpr int64_t kFewRows = 4;
 // int8_tiles_are_fastest(). Here a weight's gradients take part: their factors share scales in
 // blocks of 32 and 128 tokens instead of whole matrices. After Xi et al. (2024), "Jetfire:
 // Efficient and Accurate Transformer Pretraining with INT8 Data Flow and Per-Block Quantization".
-enum class Arithmetic { kF32, kInt16, kInt8, kBF16, kTiles8 };
+// kGradients8 is kBF16, but *_nn products of many rows take codes where takes_codes()
+// (coded_panel.h).
+enum class Arithmetic { kF32, kInt16, kInt8, kBF16, kTiles8, kGradients8 };
 bool int16_is_faster();  // on this CPU, than f32
 
 // Takes the blocked kernel's order for few rows too, so that a row's bits do not depend on how many

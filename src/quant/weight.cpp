@@ -132,6 +132,8 @@ kernels::Arithmetic arithmetic_of(Compute compute) {
 kernels::Arithmetic trainable_arithmetic_of(Compute compute) {
   if (compute == Compute::kTiles8 && kernels::int8_tiles_are_fastest())
     return kernels::Arithmetic::kTiles8;
+  if (compute == Compute::kGradients8 && kernels::codes_are_fastest())
+    return kernels::Arithmetic::kGradients8;
   return is_int8_of_avx2(compute) ? kernels::Arithmetic::kInt8 : arithmetic_of(compute);
 }
 
@@ -242,7 +244,7 @@ void Weight::matmul_transposed(const kernels::PackedRows& dy, float* dx, const f
 
 bool Weight::gradients_are_codes(int64_t n) const {
   return compute_ == Compute::kGradients8 && !has_fine_gradients_ && runs_packed(n) &&
-         (n > kCodedRows || kernels::is_batch_invariant()) && kernels::codes_are_fastest();
+         kernels::takes_codes(n);
 }
 
 // Formats of plain values are named as their type, and can be multiplied with as they stand where

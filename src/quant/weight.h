@@ -34,7 +34,6 @@ namespace moxie::quant {
 
 enum class Compute { kF32, kBF16, kInt8, kInt16, kTiles8, kGradients8, kMixed };
 inline constexpr int64_t kMixedRows = 48;
-inline constexpr int64_t kCodedRows = 64;  // coding a matrix costs as much as they save
 
 kernels::Arithmetic arithmetic_of(Compute compute);  // of products that int8 does not take
 // Of a trainable matrix inside a network.

@@ -52,7 +52,8 @@ TEST(Matrix, TakesGradientsIn8BitsInsideANetworkAndIn16AtItsHead) {
 // that pack for themselves give.
 class TrainableTiles : public testing::TestWithParam<quant::Compute> {};
 INSTANTIATE_TEST_SUITE_P(Matrix, TrainableTiles,
-                         testing::Values(quant::Compute::kBF16, quant::Compute::kTiles8));
+                         testing::Values(quant::Compute::kBF16, quant::Compute::kTiles8,
+                                         quant::Compute::kGradients8));
 
 TEST_P(TrainableTiles, AreShared) {
   const Arithmetic arithmetic = quant::trainable_arithmetic_of(GetParam());

@@ -178,7 +178,7 @@ TEST(Weight, ComputeGradients8RoundsGradientsOfManyRowsAlone) {
   coded.set_compute(Compute::kGradients8);
   bf16.set_compute(Compute::kBF16);
   for (const int64_t n : {40, 300}) {
-    const bool are_codes = n > kCodedRows && kernels::codes_are_fastest();
+    const bool are_codes = n > 64 && kernels::codes_are_fastest();
     EXPECT_EQ(coded.gradients_are_codes(n), are_codes);
     EXPECT_FALSE(coded.with_fine_gradients().gradients_are_codes(n));
     EXPECT_FALSE(bf16.gradients_are_codes(n));
