@@ -106,16 +106,10 @@ void across(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, BFloa
 // Pair q of the numbers of B is lines 2 q and 2 q + 1 of A, word by word: the first 16 numbers of
 // both go to B's first tile, the others to its second.
 inline void turn(const BFloat16* a, BFloat16* b) {
-  alignas(64) static constexpr uint16_t kLow[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,
-                                                    37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42,
-                                                    11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
-  const __m512i low = _mm512_load_si512(kLow);
-  const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
   for (int q = 0; q < 16; ++q, a += 2 * kTileDepth, b += 2 * kLines) {
-    const __m512i even = _mm512_loadu_si512(a);
-    const __m512i odd = _mm512_loadu_si512(a + kTileDepth);
-    _mm512_storeu_si512(b, _mm512_permutex2var_epi16(even, low, odd));
-    _mm512_storeu_si512(b + kTileSize, _mm512_permutex2var_epi16(even, high, odd));
+    const WordPairs pairs = interleave(_mm512_loadu_si512(a), _mm512_loadu_si512(a + kTileDepth));
+    _mm512_storeu_si512(b, pairs.low);
+    _mm512_storeu_si512(b + kTileSize, pairs.high);
   }
 }
 

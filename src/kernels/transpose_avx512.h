@@ -1,6 +1,8 @@
 #pragma once
-// 16 x 16 words turned in registers, for whatever packs tiles with AVX-512.
+// Words turned and halves of words interleaved in registers, for whatever packs tiles with AVX-512.
 #include <immintrin.h>
+
+#include <cstdint>
 
 namespace moxie::kernels {
 
@@ -30,6 +32,20 @@ namespace moxie::kernels {
     columns[8 + c] = _mm512_shuffle_i32x4(d, e, 0x88);
     columns[12 + c] = _mm512_shuffle_i32x4(d, e, 0xDD);
   }
+}
+
+// Number i of `even` beside number i of `odd`: of the first 16, then of the others.
+struct WordPairs {
+  __m512i low, high;
+};
+[[gnu::target("avx512f,avx512bw"), gnu::always_inline]] inline WordPairs interleave(__m512i even,
+                                                                                    __m512i odd) {
+  alignas(64) static constexpr uint16_t kLow[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,
+                                                    37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42,
+                                                    11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+  const __m512i low = _mm512_load_si512(kLow);
+  const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+  return {_mm512_permutex2var_epi16(even, low, odd), _mm512_permutex2var_epi16(even, high, odd)};
 }
 
 }  // namespace moxie::kernels

@@ -86,18 +86,15 @@ template <class F>
   }
 }
 
-// Calls f(at, g) for groups [begin, end) of a row, at: the bytes from its beginning to the block
-// that has it, g: which of the block's.
-template <class F, class Take>
-MOXIE_BF16 void for_groups(int64_t begin, int64_t end, const Take& take) {
-  constexpr int64_t kGroups = BlockBF16<F>::kGroups;
-  for (int64_t group = begin; group < end; ++group)
-    take(group / kGroups * F::kBytes, static_cast<int>(group % kGroups));
-}
-// Asks for where the bytes of group g stand in a block.
+// The 32 numbers of a row's group, or zeros; asks for those of the row that stands `ahead` bytes
+// further on.
 template <class F>
-MOXIE_BF16 void fetch_group(const std::byte* block, int g) {
-  __builtin_prefetch(block + g * F::kBytes / BlockBF16<F>::kGroups);
+MOXIE_BF16 __m512i group_of(const std::byte* row, int64_t group, bool is_there, int64_t ahead) {
+  constexpr int64_t kGroups = BlockBF16<F>::kGroups;
+  const std::byte* block = row + group / kGroups * F::kBytes;
+  const auto g = static_cast<int>(group % kGroups);
+  __builtin_prefetch(block + ahead + g * F::kBytes / kGroups);
+  return is_there ? BlockBF16<F>(block).group(g) : _mm512_setzero_si512();
 }
 
 // TilesBF16::along
@@ -105,20 +102,15 @@ template <class F>
 [[gnu::target(MOXIE_BF16_TARGET)]] void along_bf16(const std::byte* rows, int64_t stride,
                                                    int64_t lines, int64_t begin, int64_t end,
                                                    BFloat16* tiles) noexcept {
-  for_groups<F>(
-      begin, end, [&](int64_t at, int g) __attribute__((target(MOXIE_BF16_TARGET), always_inline)) {
-        __m512i numbers[16];
+  for (int64_t group = begin; group < end; ++group, tiles += kernels::kTilePair) {
+    __m512i numbers[16];
 #pragma GCC unroll 16
-        for (int i = 0; i < 16; ++i) {
-          const std::byte* block = rows + i * stride + at;
-          fetch_group<F>(block + 16 * stride, g);
-          numbers[i] = i < lines ? BlockBF16<F>(block).group(g) : _mm512_setzero_si512();
-        }
-        __m512i columns[16];
-        kernels::transpose_words(numbers, columns);
-        for (int q = 0; q < 16; ++q) _mm512_storeu_si512(tiles + 32 * q, columns[q]);
-        tiles += kernels::kTilePair;
-      });
+    for (int i = 0; i < 16; ++i)
+      numbers[i] = group_of<F>(rows + i * stride, group, i < lines, 16 * stride);
+    __m512i columns[16];
+    kernels::transpose_words(numbers, columns);
+    for (int q = 0; q < 16; ++q) _mm512_storeu_si512(tiles + 32 * q, columns[q]);
+  }
 }
 
 // TilesBF16::across
@@ -126,26 +118,18 @@ template <class F>
 [[gnu::target(MOXIE_BF16_TARGET)]] void across_bf16(const std::byte* rows, int64_t stride,
                                                     int64_t count, int64_t begin, int64_t end,
                                                     int64_t size, BFloat16* bands) noexcept {
-  const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8,
-                                       39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
-  const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
-  for_groups<F>(
-      begin, end, [&](int64_t at, int g) __attribute__((target(MOXIE_BF16_TARGET), always_inline)) {
-        const auto numbers = [&](int64_t i)
-            __attribute__((target(MOXIE_BF16_TARGET), always_inline)) {
-          const std::byte* block = rows + i * stride + at;
-          fetch_group<F>(block + kernels::kTileDepth * stride, g);
-          return i < count ? BlockBF16<F>(block).group(g) : _mm512_setzero_si512();
-        };
-        BFloat16* tile = bands;
-        for (int64_t i = 0; i < kernels::kTileDepth; i += 2, tile += 32) {
-          const __m512i even = numbers(i), odd = numbers(i + 1);
-          _mm512_storeu_si512(tile, _mm512_permutex2var_epi16(even, low, odd));
-          _mm512_storeu_si512(tile + kernels::kTileSize,
-                              _mm512_permutex2var_epi16(even, high, odd));
-        }
-        bands += size;
-      });
+  const int64_t ahead = kernels::kTileDepth * stride;
+  for (int64_t group = begin; group < end; ++group, bands += size) {
+    BFloat16* tile = bands;
+    for (int64_t i = 0; i < kernels::kTileDepth; i += 2, tile += 32) {
+      const std::byte* row = rows + i * stride;
+      const __m512i even = group_of<F>(row, group, i < count, ahead);
+      const __m512i odd = group_of<F>(row + stride, group, i + 1 < count, ahead);
+      const kernels::WordPairs pairs = kernels::interleave(even, odd);
+      _mm512_storeu_si512(tile, pairs.low);
+      _mm512_storeu_si512(tile + kernels::kTileSize, pairs.high);
+    }
+  }
 }
 
 }  // namespace moxie::quant
