@@ -4,7 +4,6 @@
 // multiplies, band by band.
 #include <algorithm>
 
-#include "base/threads.h"
 #include "kernels/gemm_parts.h"
 #include "kernels/micro_codes.h"
 #include "kernels/packed_rows.h"
@@ -59,7 +58,9 @@ void CodedProduct::run(bool accumulate, const Place& place, const Then& then) co
   const int64_t wide = std::max(unit, kPanelCodes / depth / unit * unit);
   const int64_t spare = thin != nullptr ? a.spare_tiles() * kTilePair : 0;
   Tensor thin_tiles = Tensor::empty({ceil_div(n, kBandLines) * spare}, DType::kBF16);
-  pack_thin(b, thin, Tiles::kBF16, a.spare(), n, 0, n, spare, thin_tiles.data<BFloat16>());
+  const auto thin_at = [&](int64_t column) {
+    return thin_tiles.data<BFloat16>() + column / kBandLines * spare;
+  };
   const auto multiply_band = [&](const CodedPanel& panel, int64_t i, int64_t j, int64_t end,
                                  int64_t k) {
     const int64_t rows = std::min(kBandLines, a.rows() - i * kBandLines);
@@ -70,8 +71,7 @@ void CodedProduct::run(bool accumulate, const Place& place, const Then& then) co
       const SumsPlace to = place(i, band);
       if (k == 0 && spare > 0) {
         micro_bf16().multiply({rows, cols, a.spare_tiles(), a.band(i) + a.tiles() * kTilePair,
-                               thin_tiles.data<BFloat16>() + band * spare, to.c, to.ld, 1,
-                               accumulate, true});
+                               thin_at(column), to.c, to.ld, 1, accumulate, true});
       }
       micro_codes().multiply({rows, cols, panel.depth(), codes, panel.band(column - j), to.c, to.ld,
                               accumulate || k > 0 || spare > 0});
@@ -82,16 +82,16 @@ void CodedProduct::run(bool accumulate, const Place& place, const Then& then) co
     const int64_t end = std::min(n, j + wide);
     for (int64_t k = 0; k < a.cols(); k += depth) {
       const CodedPanel panel(k, std::min(a.cols(), k + depth), end - j);
-      parallel_for(ceil_div(end - j, unit), 1, [&](int64_t first, int64_t last) {
-        panel.pack(b, j, j + first * unit, std::min(end, j + last * unit));
-      });
-      parallel_pieces(
-          a.bands(), 1,
-          [&](int64_t first, int64_t last) {
-            const TileScope scope;
-            for (int64_t i = first; i < last; ++i) multiply_band(panel, i, j, end, k);
-          },
-          kDealtBands);
+      const auto pack = [&](int64_t first, int64_t last) {
+        const int64_t from = j + first * unit, to = std::min(end, j + last * unit);
+        panel.pack(b, j, from, to);
+        if (k == 0) pack_thin(b, thin, Tiles::kBF16, a.spare(), n, from, to, spare, thin_at(from));
+      };
+      const auto multiply = [&](int64_t first, int64_t last) {
+        const TileScope scope;
+        for (int64_t i = first; i < last; ++i) multiply_band(panel, i, j, end, k);
+      };
+      share_panel(ceil_div(end - j, unit), pack, a.bands(), multiply);
     }
   }
 }

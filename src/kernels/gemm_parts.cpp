@@ -1,7 +1,5 @@
 #include "kernels/gemm_parts.h"
 
-#include "base/threads.h"
-
 namespace moxie::kernels {
 namespace {
 
@@ -80,6 +78,12 @@ void deal_rectangles(const Problem& t, int64_t row_unit, int64_t col_unit, int64
       if (i0 < i1 && j0 < j1) rectangle(i0, i1, j0, j1);
     }
   });
+}
+
+void share_panel(int64_t units, RangeBody pack, int64_t bands, RangeBody multiply) {
+  constexpr int kDealt = 8;  // sixteenths of a thread's bands that others may take
+  parallel_for(units, 1, pack);
+  parallel_pieces(bands, 1, multiply, kDealt);
 }
 
 }  // namespace moxie::kernels

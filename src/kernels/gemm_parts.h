@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 
+#include "base/threads.h"
 #include "kernels/gemm.h"
 #include "kernels/micro_tiles.h"
 
@@ -69,6 +70,10 @@ inline int64_t pack_cost(const Problem& t) {
 // of `col_unit`.
 void deal_rectangles(const Problem& t, int64_t row_unit, int64_t col_unit, int64_t pack_cost,
                      const std::function<void(int64_t, int64_t, int64_t, int64_t)>& rectangle);
+
+// All threads pack a panel of `units` units of columns, then share the bands of rows that are
+// multiplied with it.
+void share_panel(int64_t units, RangeBody pack, int64_t bands, RangeBody multiply);
 
 // Columns [j0, j1) of B at [k0, k1) as bands of tiles `size` numbers apart. Nothing of the band is
 // written beyond the tiles that k1 - k0 numbers take.

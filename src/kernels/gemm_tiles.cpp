@@ -124,18 +124,16 @@ void multiply_by_rows(const PackedProblem& p) {
     const int64_t end = std::min(p.t.n, j + wide);
     for (int64_t block = 0; block < p.blocks(); ++block) {
       const int64_t size = p.tiles(block) * p.pair();  // of a band
-      parallel_for(ceil_div(end - j, unit), 1, [&](int64_t first, int64_t last) {
+      const auto pack = [&](int64_t first, int64_t last) {
         const int64_t from = j + first * unit;
         pack_block(p, block, from, std::min(end, j + last * unit),
                    panel + (from - j) / kBandLines * size);
-      });
-      parallel_pieces(
-          p.a.bands(), 1,
-          [&](int64_t first, int64_t last) {
-            const TileScope scope;
-            strips(p, block, first * kBandLines, std::min(p.t.m, last * kBandLines), j, end, panel);
-          },
-          kDealtBands);
+      };
+      const auto multiply = [&](int64_t first, int64_t last) {
+        const TileScope scope;
+        strips(p, block, first * kBandLines, std::min(p.t.m, last * kBandLines), j, end, panel);
+      };
+      share_panel(ceil_div(end - j, unit), pack, p.a.bands(), multiply);
     }
   }
 }

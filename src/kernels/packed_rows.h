@@ -18,9 +18,6 @@ constexpr int64_t many_bands(Tiles kind) {
   return kind == Tiles::kInt8 ? 24 : 8;
 }
 
-// Sixteenths of a thread's bands that others may take (parallel_pieces).
-inline constexpr int kDealtBands = 8;
-
 class PackedRows {
  public:
   PackedRows() = default;

@@ -53,13 +53,13 @@ class Panels {
     auto* panel = memory.data<BFloat16>();
     for (int64_t j = 0; j < n_; j += wide_) {
       const int64_t end = std::min(n_, j + wide_);
-      parallel_for(ceil_div(end - j, unit_), 1, [&](int64_t first, int64_t last) {
-        pack(j, end, j + first * unit_, std::min(end, j + last * unit_), panel);
-      });
-      parallel_pieces(
-          a_.bands(), 1,
-          [&](int64_t first, int64_t last) { multiply(first, last, j, end, panel, take); },
-          kDealtBands);
+      share_panel(
+          ceil_div(end - j, unit_),
+          [&](int64_t first, int64_t last) {
+            pack(j, end, j + first * unit_, std::min(end, j + last * unit_), panel);
+          },
+          a_.bands(),
+          [&](int64_t first, int64_t last) { multiply(first, last, j, end, panel, take); });
     }
   }
 

@@ -27,54 +27,53 @@ void round_bf16(const float* src, float* dst, int64_t n) {
   for (int64_t i = 0; i < n; ++i) dst[i] = to_float(to_bfloat16(src[i]));
 }
 
-// What the products see of a weight: RowDecoder's callback.
-void decode_part(const void* context, int64_t row, int64_t begin, int64_t end, float* out) {
+// What RowDecoder's callbacks see of a weight: from which byte on its rows stand, and how far
+// apart.
+struct Rows {
+  const QuantFormat& format;
+  const std::byte* at;
+  int64_t stride;
+};
+Rows rows_of(const void* context, int64_t row, int64_t begin = 0) {
   const auto& w = *static_cast<const Weight*>(context);
   const QuantFormat& format = *w.format().entry;
-  format.decode(w.bytes().data() + row * row_bytes(format, w.cols()) + row_bytes(format, begin),
-                out, end - begin);
+  const int64_t stride = row_bytes(format, w.cols());
+  return {format, w.bytes().data() + row * stride + row_bytes(format, begin), stride};
+}
+
+void decode_part(const void* context, int64_t row, int64_t begin, int64_t end, float* out) {
+  const Rows rows = rows_of(context, row, begin);
+  rows.format.decode(rows.at, out, end - begin);
 }
 
 void fetch_part(const void* context, int64_t row, int64_t begin, int64_t end) {
-  const auto& w = *static_cast<const Weight*>(context);
-  const QuantFormat& format = *w.format().entry;
-  fetch_lines(w.bytes().data() + row * row_bytes(format, w.cols()) + row_bytes(format, begin),
-              row_bytes(format, end - begin));
+  const Rows rows = rows_of(context, row, begin);
+  fetch_lines(rows.at, row_bytes(rows.format, end - begin));
 }
 
 void decode_part_bf16(const void* context, int64_t row, int64_t begin, int64_t end, BFloat16* out) {
-  const auto& w = *static_cast<const Weight*>(context);
-  const QuantFormat& format = *w.format().entry;
-  format.bf16->decode(
-      w.bytes().data() + row * row_bytes(format, w.cols()) + row_bytes(format, begin), out,
-      end - begin);
+  const Rows rows = rows_of(context, row, begin);
+  rows.format.bf16->decode(rows.at, out, end - begin);
 }
 
 void along_bf16(const void* context, int64_t row, int64_t lines, int64_t begin, int64_t end,
                 BFloat16* tiles) {
-  const auto& w = *static_cast<const Weight*>(context);
-  const QuantFormat& format = *w.format().entry;
-  const int64_t stride = row_bytes(format, w.cols());
-  format.bf16->along(w.bytes().data() + row * stride, stride, lines, begin / kernels::kTileDepth,
-                     end / kernels::kTileDepth, tiles);
+  const Rows rows = rows_of(context, row);
+  rows.format.bf16->along(rows.at, rows.stride, lines, begin / kernels::kTileDepth,
+                          end / kernels::kTileDepth, tiles);
 }
 
-void across_bf16(const void* context, int64_t row, int64_t rows, int64_t begin, int64_t end,
+void across_bf16(const void* context, int64_t row, int64_t count, int64_t begin, int64_t end,
                  int64_t size, BFloat16* bands) {
-  const auto& w = *static_cast<const Weight*>(context);
-  const QuantFormat& format = *w.format().entry;
-  const int64_t stride = row_bytes(format, w.cols());
-  format.bf16->across(w.bytes().data() + row * stride, stride, rows, begin / kernels::kBandLines,
-                      end / kernels::kBandLines, size, bands);
+  const Rows rows = rows_of(context, row);
+  rows.format.bf16->across(rows.at, rows.stride, count, begin / kernels::kBandLines,
+                           end / kernels::kBandLines, size, bands);
 }
 
 void pack_part(const void* context, int64_t row, int64_t lines, int64_t begin, int64_t end,
                kernels::Int8TileB* tiles) {
-  const auto& w = *static_cast<const Weight*>(context);
-  const QuantFormat& format = *w.format().entry;
-  const int64_t stride = row_bytes(format, w.cols());
-  format.int8->pack(w.bytes().data() + row * stride, stride, lines, begin / kInt8Group,
-                    end / kInt8Group, tiles);
+  const Rows rows = rows_of(context, row);
+  rows.format.int8->pack(rows.at, rows.stride, lines, begin / kInt8Group, end / kInt8Group, tiles);
 }
 
 void decode_rounded(const void* context, int64_t row, int64_t begin, int64_t end, float* out) {
