@@ -1,5 +1,6 @@
 
 #include "kernels/micro_tiles_avx512.h"
+#include "kernels/tile_config.h"
 
 namespace moxie::kernels {
 namespace {
@@ -136,16 +137,8 @@ void multiply_turned(const TileBlock& t, int64_t step) {
   t.rows > 16 ? multiply_turned_tiles<2>(t, step) : multiply_turned_tiles<1>(t, step);
 }
 
-struct alignas(64) TileConfig {  // palette 1: eight tiles of 16 rows of 64 bytes
-  uint8_t palette = 1;
-  uint8_t start_row = 0;
-  uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
-// Not a local: GCC's intrinsic declares to read its first 8 bytes alone.
-const TileConfig kConfig;
+const TileConfig kConfig{.row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+                         .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
 
 void enter() {
   _tile_loadconfig(&kConfig);

@@ -18,6 +18,7 @@
 #include "base/cpu.h"
 #include "quant/codec.h"
 #include "quant/int8.h"
+#include "quant/int8_amx.h"
 #include "quant/int8_dots.h"
 #include "quant/int8_panels_avx512.h"
 #include "quant/int8_sixteens.h"
@@ -109,6 +110,9 @@ inline bool has_avx512_vnni() {
 
 template <class F>
 int64_t many() {
+#ifndef MOXIE_SCALAR_ONLY
+  if (amx::takes_tiles()) return kTakesSixteens<F> ? 6 : 3;
+#endif
   return kTakesSixteens<F> && has_avx512_vnni() ? 8 : 4;
 }
 
@@ -127,7 +131,11 @@ template <class F>
 void panels(const Int8Product& p, int64_t begin, int64_t end) {
 #ifndef MOXIE_SCALAR_ONLY
   if (has_avx512_vnni()) {
-    if constexpr (F::kMultipliers != Multipliers::kHalf) begin = panels_avx512<F>(p, begin, end);
+    if (amx::takes_tiles()) {
+      begin = panels_amx<F>(p, begin, end);
+    } else if constexpr (F::kMultipliers != Multipliers::kHalf) {
+      begin = panels_avx512<F>(p, begin, end);
+    }
     if (begin < end) avx512_vnni::panels<F>(p, begin, end);
     return;
   }

@@ -20,13 +20,14 @@ namespace moxie::quant {
 namespace {
 
 constexpr int kInt8Formats = 8;
-constexpr int64_t kCols = 768;  // three blocks of 256
+constexpr int64_t kCols = 1024;  // four blocks of 256
 
 // Random bytes: every code, scale and minimum occurs, also the ones no encoder writes. Only the f16
 // factors are made ordinary numbers.
-std::vector<std::byte> random_rows(const QuantFormat& format, int64_t rows, uint64_t seed) {
+std::vector<std::byte> random_rows(const QuantFormat& format, int64_t rows, uint64_t seed,
+                                   int64_t cols = kCols) {
   Rng rng(seed);
-  std::vector<std::byte> bytes(static_cast<size_t>(rows * row_bytes(format, kCols)));
+  std::vector<std::byte> bytes(static_cast<size_t>(rows * row_bytes(format, cols)));
   for (auto& byte : bytes) byte = static_cast<std::byte>(rng.below(256));
   const bool is_q6_k = format.gguf_type == 14;
   for (size_t block = 0; block < bytes.size(); block += static_cast<size_t>(format.bytes)) {
@@ -41,13 +42,13 @@ std::vector<std::byte> random_rows(const QuantFormat& format, int64_t rows, uint
 }
 
 struct Quantised {
-  Quantised(const std::vector<float>& x, int64_t count, bool is_scalar) {
-    const auto groups = static_cast<size_t>(count * (kCols / kInt8Group));
+  Quantised(const std::vector<float>& x, int64_t count, bool is_scalar, int64_t cols = kCols) {
+    const auto groups = static_cast<size_t>(count * (cols / kInt8Group));
     codes.resize(groups * kInt8Group);
     scales.resize(groups);
     sums.resize(groups);
     halves.resize(groups);
-    rows = {count, kCols, codes.data(), scales.data(), sums.data(), halves.data()};
+    rows = {count, cols, codes.data(), scales.data(), sums.data(), halves.data()};
     (is_scalar ? quantise_rows_scalar : quantise_rows)(x.data(), rows, 0, count);
   }
   std::vector<int8_t> codes;
@@ -60,7 +61,7 @@ using Kernel = void (*)(const Int8Product&, int64_t, int64_t);
 
 std::vector<float> run(Kernel kernel, const QuantFormat& format, const std::vector<std::byte>& w,
                        const Int8Rows& x, bool accumulate) {
-  const int64_t stride = row_bytes(format, kCols);
+  const int64_t stride = row_bytes(format, x.cols);
   const int64_t rows = static_cast<int64_t>(w.size()) / stride;
   std::vector<float> y(static_cast<size_t>(x.count * rows), 0.5f);
   kernel({w.data(), stride, x, y.data(), rows, accumulate}, 0, rows);
@@ -77,7 +78,7 @@ TEST(Int8, KernelsAgreeBitForBitAndWithTheDoubleReference) {
       const auto w = random_rows(*format.entry, rows, 5);
       std::vector<float> decoded(static_cast<size_t>(rows * kCols));
       format->decode(w.data(), decoded.data(), rows * kCols);
-      for (const int64_t n : {1, 2, 3, 7}) {
+      for (const int64_t n : {1, 2, 3, 7, 21}) {
         const auto values = normals(n * kCols, 6);
         const Quantised x(values, n, true);
         const auto y = run(kernels.dots_scalar, *format.entry, w, x.rows, true);
@@ -176,6 +177,19 @@ TEST(Int8, PanelsTakeAnyNumberOfRows) {
   const Quantised x(values, 517, false);
   EXPECT_EQ(run(format->int8->dots, *format.entry, w, x.rows, true),
             run(format->int8->panels, *format.entry, w, x.rows, true));
+}
+
+TEST(Int8, PanelsTakeAnyNumberOfGroups) {
+  for (const char* name : {"q4_1", "q8_0"}) {
+    const auto& format = require_row(formats(), "format", name);
+    for (const int64_t cols : {32, 96, 800, 1536}) {
+      const auto w = random_rows(*format.entry, 37, 8, cols);
+      const Quantised x(normals(20 * cols, 9), 20, false, cols);
+      EXPECT_EQ(run(format->int8->dots_scalar, *format.entry, w, x.rows, true),
+                run(format->int8->panels, *format.entry, w, x.rows, true))
+          << name << ' ' << cols;
+    }
+  }
 }
 
 TEST(Int8, RoundingIsTheSameOnEveryPathAndWithinHalfAStep) {
