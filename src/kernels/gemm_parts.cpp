@@ -1,5 +1,7 @@
 #include "kernels/gemm_parts.h"
 
+#include "base/cpu.h"
+
 namespace moxie::kernels {
 namespace {
 
@@ -80,8 +82,11 @@ void deal_rectangles(const Problem& t, int64_t row_unit, int64_t col_unit, int64
   });
 }
 
+bool packs_for_itself(Tiles kind, const Source& b) {
+  return kind == Tiles::kBF16 && b.decoder != nullptr && amx_is_active();
+}
+
 void share_panel(int64_t units, RangeBody pack, int64_t bands, RangeBody multiply) {
-  constexpr int kDealt = 8;  // sixteenths of a thread's bands that others may take
   parallel_for(units, 1, pack);
   parallel_pieces(bands, 1, multiply, kDealt);
 }

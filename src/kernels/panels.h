@@ -43,24 +43,13 @@ class Panels {
   // sums of one product after the other, which it may change, on all threads.
   template <class Take>
   void run(const Take& take) const {
-    a_.bands() < many_bands(a_.kind()) ? run_by_columns(take) : run_by_rows(take);
+    a_.bands() < many_bands(a_.kind()) ? run_by_columns(take) : run_by_rows(take, false);
   }
 
-  // The same, but a thread takes all columns of a row, in their order.
+  // The same, but each row's columns come in their order.
   template <class Take>
-  void run_by_rows(const Take& take) const {
-    Tensor memory = Tensor::empty({numbers(std::min(wide_, n_))}, DType::kBF16);
-    auto* panel = memory.data<BFloat16>();
-    for (int64_t j = 0; j < n_; j += wide_) {
-      const int64_t end = std::min(n_, j + wide_);
-      share_panel(
-          ceil_div(end - j, unit_),
-          [&](int64_t first, int64_t last) {
-            pack(j, end, j + first * unit_, std::min(end, j + last * unit_), panel);
-          },
-          a_.bands(),
-          [&](int64_t first, int64_t last) { multiply(first, last, j, end, panel, take); });
-    }
+  void run_in_order(const Take& take) const {
+    run_by_rows(take, true);
   }
 
  private:
@@ -73,6 +62,26 @@ class Panels {
     int64_t all = 0;
     for (int64_t index = 0; index < count(); ++index) all += tiles(index);
     return all * pair_size(a_.kind()) * ceil_div(columns, kBandLines);
+  }
+
+  template <class Take>
+  void run_by_rows(const Take& take, bool in_order) const {
+    const auto end_of = [this](int64_t panel) { return std::min(n_, (panel + 1) * wide_); };
+    multiply_panels(
+        {.is_shared = !packs_for_itself(a_.kind(), sources_.front()),
+         .bands = a_.bands(),
+         .panels = ceil_div(n_, wide_),
+         .blocks = 1,
+         .numbers = numbers(std::min(wide_, n_)),
+         .in_order = in_order},
+        [&](int64_t panel) { return ceil_div(end_of(panel) - panel * wide_, unit_); },
+        [&](int64_t panel, int64_t, int64_t first, int64_t last, BFloat16* memory) {
+          const int64_t j = panel * wide_, end = end_of(panel);
+          pack(j, end, j + first * unit_, std::min(end, j + last * unit_), memory);
+        },
+        [&](int64_t panel, int64_t, int64_t first, int64_t last, const BFloat16* memory) {
+          multiply(first, last, panel * wide_, end_of(panel), memory, take);
+        });
   }
 
   // Few rows: each thread packs the columns that it multiplies.

@@ -84,7 +84,7 @@ void multiply_cross_entropy(const PackedRows& a, const Factor& head, int64_t voc
                                        gradient->kind() == a.kind()));
   const State state(a.bands(), ceil_div(vocab, kBandLines));
   const auto count_of = [&](int64_t i) { return std::min(kBandLines, a.rows() - i * kBandLines); };
-  Panels(a, vocab, true, {head}).run_by_rows([&](int64_t i, int64_t j, float* sums) {
+  Panels(a, vocab, true, {head}).run_in_order([&](int64_t i, int64_t j, float* sums) {
     alignas(64) BFloat16 nowhere[kTilePair];
     take_labels(labels + i * kBandLines, count_of(i), j, factor, sums,
                 state.chosen.data<float>() + i * kBandLines);
