@@ -86,6 +86,14 @@ bool packs_for_itself(Tiles kind, const Source& b) {
   return kind == Tiles::kBF16 && b.decoder != nullptr && amx_is_active();
 }
 
+bool goes_by_rows(Tiles kind, int64_t bands, const Source& b) {
+  constexpr int64_t kOwnBands = 5;  // of a thread, for a panel that it has packed for itself
+  constexpr int64_t kManyBands = 8;
+  constexpr int64_t kManyInt8 = 24;  // fetching a packed panel is slower than multiplying with it
+  if (packs_for_itself(kind, b)) return bands >= kOwnBands * thread_count();
+  return bands >= (kind == Tiles::kInt8 ? kManyInt8 : kManyBands);
+}
+
 void share_panel(int64_t units, RangeBody pack, int64_t bands, RangeBody multiply) {
   parallel_for(units, 1, pack);
   parallel_pieces(bands, 1, multiply, kDealt);

@@ -92,6 +92,8 @@ struct PanelPlan {
 // Whether each thread packs the panels that it multiplies with for itself: where tiles are so fast
 // that fetching what another core has just written takes longer than decoding it.
 bool packs_for_itself(Tiles kind, const Source& b);
+// Whether threads share the rows of a product, not the columns.
+bool goes_by_rows(Tiles kind, int64_t bands, const Source& b);
 
 // Calls pack(panel, block, first unit, last unit, memory) until all units(panel) units of columns
 // of a panel are packed, then multiply(panel, block, first band, last band, memory) for all bands.

@@ -139,7 +139,8 @@ void multiply_by_rows(const PackedProblem& p) {
 }
 
 void multiply(const PackedProblem& p) {
-  if (p.a.bands() >= many_bands(p.a.kind()) && p.t.n >= kManyColumns) return multiply_by_rows(p);
+  if (p.t.n >= kManyColumns && goes_by_rows(p.a.kind(), p.a.bands(), p.t.b))
+    return multiply_by_rows(p);
   deal_rectangles(
       p.t, kBandLines, column_unit(p.t, kBandLines), kPackCost,
       [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) { rectangle(p, i0, i1, j0, j1); });

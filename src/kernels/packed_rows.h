@@ -12,12 +12,6 @@
 
 namespace moxie::kernels {
 
-// From how many bands threads share rows, not columns: 256 rows, or 768 where a thread reads what
-// another has packed more slowly than it multiplies with it.
-constexpr int64_t many_bands(Tiles kind) {
-  return kind == Tiles::kInt8 ? 24 : 8;
-}
-
 class PackedRows {
  public:
   PackedRows() = default;

@@ -43,7 +43,8 @@ class Panels {
   // sums of one product after the other, which it may change, on all threads.
   template <class Take>
   void run(const Take& take) const {
-    a_.bands() < many_bands(a_.kind()) ? run_by_columns(take) : run_by_rows(take, false);
+    goes_by_rows(a_.kind(), a_.bands(), sources_.front()) ? run_by_rows(take, false)
+                                                          : run_by_columns(take);
   }
 
   // The same, but each row's columns come in their order.
