@@ -24,6 +24,7 @@ namespace {
 
 constexpr int64_t kDeepest = 576;                  // of a block along k: 36 KiB of A pass L1
 constexpr int64_t kPanelNumbers = 256 * 1024;      // of B in L2: 512 KiB
+constexpr int64_t kOwnNumbers = 384 * 1024;        // of a panel that a thread packs for itself
 constexpr int64_t kMostNumbers = 4 * 1024 * 1024;  // of A at a time: 8 MiB
 constexpr int64_t kGrainNumbers = 16 * 1024;
 constexpr int64_t kPackCost = 192;  // of a column of B, in rows of A that are multiplied meanwhile
@@ -89,7 +90,8 @@ void strips(const PackedProblem& p, int64_t block, int64_t i0, int64_t i1, int64
 
 int64_t panel_columns(const PackedProblem& p) {
   const int64_t unit = column_unit(p.t, kBandLines);
-  return std::max(unit, kPanelNumbers / p.depth / unit * unit);
+  const int64_t numbers = packs_for_itself(p.a.kind(), p.t.b) ? kOwnNumbers : kPanelNumbers;
+  return std::max(unit, numbers / p.depth / unit * unit);
 }
 
 int64_t panel_numbers(const PackedProblem& p, int64_t columns) {
