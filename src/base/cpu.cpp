@@ -120,4 +120,8 @@ bool amx_is_active() {
   return is_allowed && bf16_is_native() && cpu().amx_bf16;
 }
 
+bool amx_int8_is_active() {
+  return amx_is_active() && cpu().amx_int8 && cpu().avx512_vnni;
+}
+
 }  // namespace moxie

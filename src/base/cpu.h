@@ -21,7 +21,8 @@ struct Cpu {
 const Cpu& cpu();  // the hardware, whatever the environment says
 Isa active_isa();  // the best level that is built in, present and allowed
 std::string to_string(Isa isa);
-bool bf16_is_native();  // bf16 products run faster than f32 ones here
-bool amx_is_active();   // they run on AMX's tiles
+bool bf16_is_native();      // bf16 products run faster than f32 ones here
+bool amx_is_active();       // they run on AMX's tiles
+bool amx_int8_is_active();  // and so do 8-bit integers, beside AVX-512 VNNI
 
 }  // namespace moxie

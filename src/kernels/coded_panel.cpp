@@ -26,9 +26,14 @@ void multiply_into(const PackedRows& a, int64_t n, const Source& b, const float*
 
 }  // namespace
 
-CodedPanel::CodedPanel(int64_t k0, int64_t k1, int64_t most_columns)
-    : k0_(k0), k1_(k1), tiles_(ceil_div(k1 - k0, kTileDepth)) {
-  memory_ = Tensor::empty({ceil_div(most_columns, kBandLines) * floats_of(depth())}, DType::kF32);
+CodedPanel::CodedPanel(int64_t k0, int64_t k1, BFloat16* memory)
+    : k0_(k0),
+      k1_(k1),
+      tiles_(ceil_div(k1 - k0, kTileDepth)),
+      memory_(reinterpret_cast<float*>(memory)) {}
+
+int64_t CodedPanel::numbers(int64_t depth, int64_t columns) {
+  return 2 * ceil_div(columns, kBandLines) * floats_of(ceil_div(depth, kCodesDepth));
 }
 
 void CodedPanel::pack(const Source& b, int64_t j0, int64_t from, int64_t to) const {
@@ -44,7 +49,7 @@ void CodedPanel::pack(const Source& b, int64_t j0, int64_t from, int64_t to) con
 }
 
 Codes CodedPanel::band(int64_t c) const {
-  return codes_at(memory_.data<float>() + c / kBandLines * floats_of(depth()), depth());
+  return codes_at(memory_ + c / kBandLines * floats_of(depth()), depth());
 }
 
 Codes CodedPanel::code(const BFloat16* rows) const {

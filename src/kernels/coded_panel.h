@@ -10,10 +10,11 @@
 
 namespace moxie::kernels {
 
-// Columns of a right matrix in one block along k, rows [k0, k1) of it.
+// Columns of a right matrix in one block along k, rows [k0, k1) of it, in memory that is given.
 class CodedPanel {
  public:
-  CodedPanel(int64_t k0, int64_t k1, int64_t most_columns);
+  CodedPanel(int64_t k0, int64_t k1, BFloat16* memory);
+  static int64_t numbers(int64_t depth, int64_t columns);  // of the memory for up to `depth` rows
 
   // Columns [from, to) of b; the panel begins at column j0.
   void pack(const Source& b, int64_t j0, int64_t from, int64_t to) const;
@@ -26,7 +27,7 @@ class CodedPanel {
  private:
   int64_t k0_, k1_;
   int64_t tiles_;  // of bf16
-  Tensor memory_;
+  float* memory_;
 };
 
 // Where the sums of a block go, rows ld apart.
@@ -56,44 +57,48 @@ void CodedProduct::run(bool accumulate, const Place& place, const Then& then) co
   const int64_t unit = column_unit(t, kBandLines);
   const int64_t depth = round_up(panel_depth(t, deepest), kCodesDepth);
   const int64_t wide = std::max(unit, kPanelCodes / depth / unit * unit);
-  const int64_t spare = thin != nullptr ? a.spare_tiles() * kTilePair : 0;
-  Tensor thin_tiles = Tensor::empty({ceil_div(n, kBandLines) * spare}, DType::kBF16);
-  const auto thin_at = [&](int64_t column) {
-    return thin_tiles.data<BFloat16>() + column / kBandLines * spare;
+  const int64_t numbers = CodedPanel::numbers(std::min(depth, a.cols()), std::min(wide, n));
+  const int64_t spare = thin != nullptr ? a.spare_tiles() * kTilePair : 0;  // after the codes
+  const auto coded = [&](int64_t block, BFloat16* memory) {
+    return CodedPanel(block * depth, std::min(a.cols(), (block + 1) * depth), memory);
   };
-  const auto multiply_band = [&](const CodedPanel& panel, int64_t i, int64_t j, int64_t end,
-                                 int64_t k) {
+  const auto multiply_band = [&](const CodedPanel& codes_of_b, const Panel& panel, int64_t i,
+                                 int64_t k, const BFloat16* thin_tiles) {
     const int64_t rows = std::min(kBandLines, a.rows() - i * kBandLines);
-    const Codes codes = panel.code(a.band(i) + k / kTileDepth * kTilePair);
-    for (int64_t column = j; column < end; column += kBandLines) {
+    const Codes codes = codes_of_b.code(a.band(i) + k / kTileDepth * kTilePair);
+    for (int64_t column = panel.j; column < panel.end; column += kBandLines, thin_tiles += spare) {
       const int64_t band = column / kBandLines;
-      const int64_t cols = std::min(kBandLines, end - column);
+      const int64_t cols = std::min(kBandLines, panel.end - column);
       const SumsPlace to = place(i, band);
       if (k == 0 && spare > 0) {
         micro_bf16().multiply({rows, cols, a.spare_tiles(), a.band(i) + a.tiles() * kTilePair,
-                               thin_at(column), to.c, to.ld, 1, accumulate, true});
+                               thin_tiles, to.c, to.ld, 1, accumulate, true});
       }
-      micro_codes().multiply({rows, cols, panel.depth(), codes, panel.band(column - j), to.c, to.ld,
+      micro_codes().multiply({rows, cols, codes_of_b.depth(), codes,
+                              codes_of_b.band(column - panel.j), to.c, to.ld,
                               accumulate || k > 0 || spare > 0});
       if (k + depth >= a.cols()) then(i, band);
     }
   };
-  for (int64_t j = 0; j < n; j += wide) {
-    const int64_t end = std::min(n, j + wide);
-    for (int64_t k = 0; k < a.cols(); k += depth) {
-      const CodedPanel panel(k, std::min(a.cols(), k + depth), end - j);
-      const auto pack = [&](int64_t first, int64_t last) {
-        const int64_t from = j + first * unit, to = std::min(end, j + last * unit);
-        panel.pack(b, j, from, to);
-        if (k == 0) pack_thin(b, thin, Tiles::kBF16, a.spare(), n, from, to, spare, thin_at(from));
-      };
-      const auto multiply = [&](int64_t first, int64_t last) {
+  multiply_panels(
+      {.is_shared = true,
+       .bands = a.bands(),
+       .columns = n,
+       .wide = wide,
+       .unit = unit,
+       .blocks = ceil_div(a.cols(), depth),
+       .numbers = numbers + ceil_div(std::min(wide, n), kBandLines) * spare},
+      [&](const Panel& panel, int64_t block, int64_t from, int64_t to, BFloat16* memory) {
+        coded(block, memory).pack(b, panel.j, from, to);
+        if (block > 0) return;
+        pack_thin(b, thin, Tiles::kBF16, a.spare(), n, from, to, spare,
+                  memory + numbers + (from - panel.j) / kBandLines * spare);
+      },
+      [&](const Panel& panel, int64_t block, int64_t first, int64_t last, BFloat16* memory) {
         const TileScope scope;
-        for (int64_t i = first; i < last; ++i) multiply_band(panel, i, j, end, k);
-      };
-      share_panel(ceil_div(end - j, unit), pack, a.bands(), multiply);
-    }
-  }
+        for (int64_t i = first; i < last; ++i)
+          multiply_band(coded(block, memory), panel, i, block * depth, memory + numbers);
+      });
 }
 
 // Whether products of that many rows are worth coding a matrix, and this CPU has codes.

@@ -94,9 +94,4 @@ bool goes_by_rows(Tiles kind, int64_t bands, const Source& b) {
   return bands >= (kind == Tiles::kInt8 ? kManyInt8 : kManyBands);
 }
 
-void share_panel(int64_t units, RangeBody pack, int64_t bands, RangeBody multiply) {
-  parallel_for(units, 1, pack);
-  parallel_pieces(bands, 1, multiply, kDealt);
-}
-
 }  // namespace moxie::kernels

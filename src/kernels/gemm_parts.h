@@ -73,42 +73,51 @@ inline int64_t pack_cost(const Problem& t) {
 void deal_rectangles(const Problem& t, int64_t row_unit, int64_t col_unit, int64_t pack_cost,
                      const std::function<void(int64_t, int64_t, int64_t, int64_t)>& rectangle);
 
-inline constexpr int kDealt = 8;  // sixteenths of a thread's share that others may take
-
-// All threads pack a panel of `units` units of columns, then share the bands of rows that are
-// multiplied with it.
-void share_panel(int64_t units, RangeBody pack, int64_t bands, RangeBody multiply);
-
-// Panels of B, and the bands of rows of C that are multiplied with them.
-struct PanelPlan {
-  bool is_shared;  // threads share the packing of a panel
-  int64_t bands;
-  int64_t panels;         // side by side
-  int64_t blocks;         // along k, of each, which are multiplied in their order
-  int64_t numbers;        // of the memory for one
-  bool in_order = false;  // all panels of a band are
-};
-
 // Whether each thread packs the panels that it multiplies with for itself: where tiles are so fast
 // that fetching what another core has just written takes longer than decoding it.
 bool packs_for_itself(Tiles kind, const Source& b);
 // Whether threads share the rows of a product, not the columns.
 bool goes_by_rows(Tiles kind, int64_t bands, const Source& b);
 
-// Calls pack(panel, block, first unit, last unit, memory) until all units(panel) units of columns
-// of a panel are packed, then multiply(panel, block, first band, last band, memory) for all bands.
-template <class Units, class Pack, class Multiply>
-void multiply_panels(const PanelPlan& plan, const Units& units, const Pack& pack,
-                     const Multiply& multiply) {
+// Panels of B, and the bands of rows of C that are multiplied with them.
+struct PanelPlan {
+  bool is_shared;  // threads share the packing of a panel
+  int64_t bands;
+  int64_t columns;  // of B
+  int64_t wide;     // a panel's, of which packing comes in multiples of `unit`
+  int64_t unit;
+  int64_t blocks;         // along k, of each panel, which are multiplied in their order
+  int64_t numbers;        // of the memory for one
+  bool in_order = false;  // all panels of a band are
+};
+
+// Columns [j, end) of B.
+struct Panel {
+  int64_t j, end;
+};
+
+// For each panel and block: calls pack(panel, block, from, to, memory) until all of its columns are
+// packed, then multiply(panel, block, first band, last band, memory) for all bands.
+template <class Pack, class Multiply>
+void multiply_panels(const PanelPlan& plan, const Pack& pack, const Multiply& multiply) {
+  constexpr int kDealt = 8;  // sixteenths of a thread's share that others may take
+  const int64_t panels = ceil_div(plan.columns, plan.wide);
+  const auto panel_at = [&plan](int64_t index) {
+    return Panel{index * plan.wide, std::min(plan.columns, (index + 1) * plan.wide)};
+  };
   if (plan.is_shared) {
     Tensor memory = Tensor::empty({plan.numbers}, DType::kBF16);
     auto* at = memory.data<BFloat16>();
-    for (int64_t part = 0; part < plan.panels * plan.blocks; ++part) {
-      const int64_t panel = part / plan.blocks, block = part % plan.blocks;
-      share_panel(
-          units(panel), [&](int64_t first, int64_t last) { pack(panel, block, first, last, at); },
-          plan.bands,
-          [&](int64_t first, int64_t last) { multiply(panel, block, first, last, at); });
+    for (int64_t part = 0; part < panels * plan.blocks; ++part) {
+      const Panel panel = panel_at(part / plan.blocks);
+      const int64_t block = part % plan.blocks;
+      parallel_for(ceil_div(panel.end - panel.j, plan.unit), 1, [&](int64_t first, int64_t last) {
+        pack(panel, block, panel.j + first * plan.unit,
+             std::min(panel.end, panel.j + last * plan.unit), at);
+      });
+      parallel_pieces(
+          plan.bands, 1,
+          [&](int64_t first, int64_t last) { multiply(panel, block, first, last, at); }, kDealt);
     }
     return;
   }
@@ -117,19 +126,19 @@ void multiply_panels(const PanelPlan& plan, const Units& units, const Pack& pack
     auto* at = reinterpret_cast<BFloat16*>(
         scratch(Scratch::kPanels, static_cast<size_t>(plan.numbers / 2)));
     for (int64_t part = begin; part < end; ++part) {
-      const int64_t share = part / plan.panels, panel = part % plan.panels;
+      const Panel panel = panel_at(part % panels);
+      const int64_t share = part / panels;
       const int64_t first = plan.bands * share / shares, last = plan.bands * (share + 1) / shares;
       for (int64_t block = 0; block < plan.blocks; ++block) {
-        pack(panel, block, 0, units(panel), at);
+        pack(panel, block, panel.j, panel.end, at);
         multiply(panel, block, first, last, at);
       }
     }
   };
   if (plan.in_order) {
-    parallel_for(shares, 1,
-                 [&](int64_t begin, int64_t end) { run(begin * plan.panels, end * plan.panels); });
+    parallel_for(shares, 1, [&](int64_t begin, int64_t end) { run(begin * panels, end * panels); });
   } else {
-    parallel_pieces(shares * plan.panels, plan.panels, run, kDealt);
+    parallel_pieces(shares * panels, panels, run, kDealt);
   }
 }
 

@@ -118,25 +118,23 @@ void rectangle(const PackedProblem& p, int64_t i0, int64_t i1, int64_t j0, int64
 // Many rows: the threads share these, so that a thread finds in its own caches what it wrote of
 // other matrices' rows, as whatever works row by row does.
 void multiply_by_rows(const PackedProblem& p) {
-  const int64_t unit = column_unit(p.t, kBandLines);
   const int64_t wide = panel_columns(p);
-  const auto end_of = [&](int64_t panel) { return std::min(p.t.n, (panel + 1) * wide); };
-  const PanelPlan plan{.is_shared = !packs_for_itself(p.a.kind(), p.t.b),
-                       .bands = p.a.bands(),
-                       .panels = ceil_div(p.t.n, wide),
-                       .blocks = p.blocks(),
-                       .numbers = panel_numbers(p, std::min(wide, p.t.n))};
   multiply_panels(
-      plan, [&](int64_t panel) { return ceil_div(end_of(panel) - panel * wide, unit); },
-      [&](int64_t panel, int64_t block, int64_t first, int64_t last, BFloat16* memory) {
-        const int64_t from = panel * wide + first * unit;
-        pack_block(p, block, from, std::min(end_of(panel), panel * wide + last * unit),
-                   memory + first * unit / kBandLines * p.tiles(block) * p.pair());
+      {.is_shared = !packs_for_itself(p.a.kind(), p.t.b),
+       .bands = p.a.bands(),
+       .columns = p.t.n,
+       .wide = wide,
+       .unit = column_unit(p.t, kBandLines),
+       .blocks = p.blocks(),
+       .numbers = panel_numbers(p, std::min(wide, p.t.n))},
+      [&](const Panel& panel, int64_t block, int64_t from, int64_t to, BFloat16* memory) {
+        const int64_t size = p.tiles(block) * p.pair();  // of a band
+        pack_block(p, block, from, to, memory + (from - panel.j) / kBandLines * size);
       },
-      [&](int64_t panel, int64_t block, int64_t first, int64_t last, const BFloat16* memory) {
+      [&](const Panel& panel, int64_t block, int64_t first, int64_t last, const BFloat16* memory) {
         const TileScope scope;
-        strips(p, block, first * kBandLines, std::min(p.t.m, last * kBandLines), panel * wide,
-               end_of(panel), memory);
+        strips(p, block, first * kBandLines, std::min(p.t.m, last * kBandLines), panel.j, panel.end,
+               memory);
       });
 }
 

@@ -10,7 +10,7 @@ namespace moxie::kernels {
 
 const MicroCodes& micro_codes() {
 #ifndef MOXIE_SCALAR_ONLY
-  if (amx_is_active() && cpu().amx_int8 && cpu().avx512_vnni) return kMicroCodesAmx;
+  if (amx_int8_is_active()) return kMicroCodesAmx;
 #endif
   return kMicroCodesScalar;
 }

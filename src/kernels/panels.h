@@ -67,21 +67,20 @@ class Panels {
 
   template <class Take>
   void run_by_rows(const Take& take, bool in_order) const {
-    const auto end_of = [this](int64_t panel) { return std::min(n_, (panel + 1) * wide_); };
     multiply_panels(
         {.is_shared = !packs_for_itself(a_.kind(), sources_.front()),
          .bands = a_.bands(),
-         .panels = ceil_div(n_, wide_),
+         .columns = n_,
+         .wide = wide_,
+         .unit = unit_,
          .blocks = 1,
          .numbers = numbers(std::min(wide_, n_)),
          .in_order = in_order},
-        [&](int64_t panel) { return ceil_div(end_of(panel) - panel * wide_, unit_); },
-        [&](int64_t panel, int64_t, int64_t first, int64_t last, BFloat16* memory) {
-          const int64_t j = panel * wide_, end = end_of(panel);
-          pack(j, end, j + first * unit_, std::min(end, j + last * unit_), memory);
+        [&](const Panel& panel, int64_t, int64_t from, int64_t to, BFloat16* memory) {
+          pack(panel.j, panel.end, from, to, memory);
         },
-        [&](int64_t panel, int64_t, int64_t first, int64_t last, const BFloat16* memory) {
-          multiply(first, last, panel * wide_, end_of(panel), memory, take);
+        [&](const Panel& panel, int64_t, int64_t first, int64_t last, const BFloat16* memory) {
+          multiply(first, last, panel.j, panel.end, memory, take);
         });
   }
 

@@ -5,16 +5,15 @@
 // weight a register, and a row of x a lane.
 #include <cstdint>
 
-#include "base/cpu.h"
 #include "quant/int8_sixteens.h"
 
 #ifndef MOXIE_SCALAR_ONLY
-#include "kernels/scratch.h"
 #include "kernels/transpose_avx512.h"
 
 namespace moxie::quant::amx {
 
-inline constexpr int64_t kLines = 16;  // rows of a weight that meet as many of x
+using kernels::kLines;  // rows of a weight that meet as many of x
+
 inline constexpr int64_t kDepth = 24;  // groups of both that L1 holds, a multiple of all blocks
 
 // A group of sixteen rows of a weight.
@@ -61,22 +60,12 @@ class Tiles {
   MultiplyPart multiply_;
 };
 
-inline bool takes_tiles() {
-  return amx_is_active() && cpu().amx_int8;
-}
-
 // Four bytes of each row.
 MOXIE_SIXTEENS __m512i words_of(const sixteens::Rows& at, int offset) {
   const __m512i eight = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
   const __m512i places = _mm512_mullo_epi64(eight, _mm512_set1_epi64(at.stride));
   return sixteens::join(_mm512_i64gather_epi32(places, at.low + offset, 1),
                         _mm512_i64gather_epi32(places, at.high + offset, 1));
-}
-MOXIE_SIXTEENS __m512 low_halves(__m512i words) {
-  return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words));
-}
-MOXIE_SIXTEENS __m512 high_halves(__m512i words) {
-  return low_halves(_mm512_srli_epi32(words, 16));
 }
 
 // What the groups of a block have besides codes.
@@ -85,7 +74,7 @@ MOXIE_SIXTEENS void fill_factors(const sixteens::Rows& at, WeightGroup* out) {
   constexpr int kGroups = F::kBlock / static_cast<int>(kInt8Group);
   if constexpr (F::kMultipliers == Multipliers::kHalf) {
     static_assert(F::kMinima == Minima::kNone && kGroups == 8);
-    const __m512 scale = high_halves(words_of(at, F::kScaleAt - 2));
+    const __m512 scale = sixteens::high_halves(words_of(at, F::kScaleAt - 2));
     __m512i rows[16], halves[16];
 #pragma GCC unroll 16
     for (int r = 0; r < 16; ++r) {
@@ -101,8 +90,9 @@ MOXIE_SIXTEENS void fill_factors(const sixteens::Rows& at, WeightGroup* out) {
   } else if constexpr (F::kMultipliers == Multipliers::kNone) {
     static_assert(F::kScaleAt == 0 && kGroups == 1);
     const __m512i words = words_of(at, 0);
-    _mm512_store_ps(out->scales, low_halves(words));
-    if constexpr (F::kMinima != Minima::kNone) _mm512_store_ps(out->minima, high_halves(words));
+    _mm512_store_ps(out->scales, sixteens::low_halves(words));
+    if constexpr (F::kMinima != Minima::kNone)
+      _mm512_store_ps(out->minima, sixteens::high_halves(words));
   } else {
     const sixteens::Block<F> block(at);
     for (int g = 0; g < kGroups; ++g) {
@@ -143,12 +133,9 @@ template <class F>
   const int64_t groups = p.x.groups();
   const int64_t most = std::min(p.x.count, kRowsPrepared);
   const int64_t blocks = (most + amx::kLines - 1) / amx::kLines;
-  const size_t bytes = static_cast<size_t>(blocks * groups) * sizeof(amx::XGroup) +
-                       static_cast<size_t>(amx::kDepth) * sizeof(amx::WeightGroup);
-  const auto sums_size = static_cast<size_t>(blocks * amx::kLines * amx::kLines);
-  float* sums = kernels::scratch(kernels::Scratch::kInt8Panels, sums_size + bytes / sizeof(float));
-  auto* x = reinterpret_cast<amx::XGroup*>(sums + sums_size);
-  auto* weight = reinterpret_cast<amx::WeightGroup*>(x + blocks * groups);
+  const int64_t sums_size = blocks * amx::kLines * amx::kLines;
+  const auto [x, weight, sums] =
+      panel_memory<amx::XGroup, amx::WeightGroup, float>(blocks * groups, amx::kDepth, sums_size);
   const int64_t whole = begin + (end - begin) / amx::kLines * amx::kLines;
   const amx::Tiles tiles(F::kMinima, F::kMultipliers);
   for (int64_t first = 0; first < p.x.count; first += most) {

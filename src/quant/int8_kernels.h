@@ -25,8 +25,6 @@
 #include "quant/k_blocks.h"
 
 #ifndef MOXIE_SCALAR_ONLY
-#include "kernels/scratch.h"
-
 #define MOXIE_INT8_ISA avx2
 #define MOXIE_INT8_TARGET "avx2,fma,f16c"
 #include "quant/int8_panels_impl.h"
@@ -111,7 +109,7 @@ inline bool has_avx512_vnni() {
 template <class F>
 int64_t many() {
 #ifndef MOXIE_SCALAR_ONLY
-  if (amx::takes_tiles()) return kTakesSixteens<F> ? 6 : 3;
+  if (amx_int8_is_active()) return kTakesSixteens<F> ? 6 : 3;
 #endif
   return kTakesSixteens<F> && has_avx512_vnni() ? 8 : 4;
 }
@@ -131,7 +129,7 @@ template <class F>
 void panels(const Int8Product& p, int64_t begin, int64_t end) {
 #ifndef MOXIE_SCALAR_ONLY
   if (has_avx512_vnni()) {
-    if (amx::takes_tiles()) {
+    if (amx_int8_is_active()) {
       begin = panels_amx<F>(p, begin, end);
     } else if constexpr (F::kMultipliers != Multipliers::kHalf) {
       begin = panels_avx512<F>(p, begin, end);

@@ -17,7 +17,26 @@ inline constexpr int64_t kRowsPrepared = 256;  // of x, for which panels are fil
 }  // namespace moxie::quant
 
 #ifndef MOXIE_SCALAR_ONLY
+#include <cstddef>
+#include <tuple>
+#include <utility>
+
+#include "kernels/scratch.h"
 #include "quant/codec_avx2.h"
+
+namespace moxie::quant {
+
+// This thread's memory for as many of each as `counts` says, one kind after the other.
+template <class... T, class... Count>
+std::tuple<T*...> panel_memory(Count... counts) {
+  const size_t bytes = (... + (static_cast<size_t>(counts) * sizeof(T)));
+  auto* at = reinterpret_cast<std::byte*>(
+      kernels::scratch(kernels::Scratch::kInt8Panels, bytes / sizeof(float)));
+  const auto take = [&at](size_t size) { return std::exchange(at, at + size); };
+  return {reinterpret_cast<T*>(take(static_cast<size_t>(counts) * sizeof(T)))...};
+}
+
+}  // namespace moxie::quant
 
 #define MOXIE_INT8 [[gnu::target("avx2,fma,f16c"), gnu::always_inline]] inline
 

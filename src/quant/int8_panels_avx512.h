@@ -7,7 +7,6 @@
 #include "quant/int8_sixteens.h"
 
 #ifndef MOXIE_SCALAR_ONLY
-#include "kernels/scratch.h"
 
 namespace moxie::quant::sixteens {
 
@@ -133,11 +132,8 @@ template <class F>
   const int64_t groups = p.x.groups();
   const int64_t most = std::min(p.x.count, kRowsPrepared);
   const int64_t fours = (most + 3) / 4 * groups;
-  const size_t bytes = static_cast<size_t>(fours) * sizeof(sixteens::FourRows) +
-                       static_cast<size_t>(2 * groups) * sizeof(sixteens::PanelGroup);
-  auto* x = reinterpret_cast<sixteens::FourRows*>(
-      kernels::scratch(kernels::Scratch::kInt8Panels, bytes / sizeof(float)));
-  auto* panels = reinterpret_cast<sixteens::PanelGroup*>(x + fours);
+  const auto [x, panels] =
+      panel_memory<sixteens::FourRows, sixteens::PanelGroup>(fours, 2 * groups);
   const int64_t whole = begin + (end - begin) / sixteens::kRows * sixteens::kRows;
   for (int64_t first = 0; first < p.x.count; first += most) {
     const int64_t count = std::min(p.x.count - first, most);

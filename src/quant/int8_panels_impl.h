@@ -318,11 +318,7 @@ void panels(const Int8Product& p, int64_t begin, int64_t end) {
   const int64_t groups = p.x.groups();
   const int64_t most = std::min(p.x.count, kRowsPrepared);
   const int64_t fours = (most + 3) / 4 * groups;
-  const size_t bytes = static_cast<size_t>(fours) * sizeof(RowsGroup<F>) +
-                       static_cast<size_t>(2 * groups) * sizeof(PanelGroup<F>);
-  auto* x = reinterpret_cast<RowsGroup<F>*>(
-      kernels::scratch(kernels::Scratch::kInt8Panels, bytes / sizeof(float)));
-  auto* panels = reinterpret_cast<PanelGroup<F>*>(x + fours);
+  const auto [x, panels] = panel_memory<RowsGroup<F>, PanelGroup<F>>(fours, 2 * groups);
   for (int64_t first = 0; first < p.x.count; first += most) {
     const int64_t last = std::min(p.x.count, first + most);
     prepare_rows<F>(p.x, first, last, x);

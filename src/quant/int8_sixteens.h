@@ -111,6 +111,14 @@ MOXIE_SIXTEENS __m512i masked(__m512i a, uint32_t mask) {
   return _mm512_and_si512(a, _mm512_set1_epi32(static_cast<int>(mask)));
 }
 
+// The lower or upper 16 bits of words as f32.
+MOXIE_SIXTEENS __m512 low_halves(__m512i words) {
+  return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words));
+}
+MOXIE_SIXTEENS __m512 high_halves(__m512i words) {
+  return low_halves(_mm512_srli_epi32(words, 16));
+}
+
 // What a block of sixteen rows has besides codes.
 template <class F>
 struct Block {
@@ -124,8 +132,8 @@ struct Block {
       static_assert(F::kMultipliersAt == 4 && F::kMinima == Minima::kGroup);
       __m512i words[4];
       load_words(at, words);
-      scale = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words[0]));
-      minimum = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(words[0], 16)));
+      scale = low_halves(words[0]);
+      minimum = high_halves(words[0]);
       unpack(words + 1);
     } else {
       load_heads(at, heads);
