@@ -68,6 +68,11 @@ Cpu detect() {
   return found;
 }
 
+std::string_view wished_isa() {
+  const char* wish = std::getenv("MOXIE_ISA");
+  return wish != nullptr ? wish : "";
+}
+
 Isa choose() {
 #ifdef MOXIE_SCALAR_ONLY
   return Isa::kScalar;
@@ -75,11 +80,8 @@ Isa choose() {
   Isa best = Isa::kScalar;
   if (cpu().avx2 && cpu().fma && cpu().f16c) best = Isa::kAvx2;
   if (best == Isa::kAvx2 && cpu().avx512) best = Isa::kAvx512;
-  if (const char* wish = std::getenv("MOXIE_ISA")) {
-    const std::string_view name = wish;
-    if (name == "scalar") return Isa::kScalar;
-    if (name == "avx2") return std::min(best, Isa::kAvx2);
-  }
+  if (wished_isa() == "scalar") return Isa::kScalar;
+  if (wished_isa() == "avx2") return std::min(best, Isa::kAvx2);
   return best;
 #endif
 }
@@ -108,16 +110,20 @@ std::string to_string(Isa isa) {
   return "scalar";
 }
 
-bool bf16_is_native() {
-  return active_isa() == Isa::kAvx512 && cpu().avx512_bf16;
+const bool kHasAvx512BF16 =
+    active_isa() == Isa::kAvx512 && cpu().avx512_bf16 && wished_isa() != "avx512_vnni";
+
+bool has_bf16_tiles() {
+  return active_isa() == Isa::kAvx512 && (kHasAvx512BF16 || cpu().avx512_vnni);
+}
+
+bool bf16_dots_are_fast() {
+  return kHasAvx512BF16 && !cpu().is_intel;
 }
 
 bool amx_is_active() {
-  static const bool is_allowed = [] {
-    const char* wish = std::getenv("MOXIE_ISA");
-    return wish == nullptr || std::string_view(wish) != "avx512";
-  }();
-  return is_allowed && bf16_is_native() && cpu().amx_bf16;
+  static const bool is_allowed = wished_isa() != "avx512";
+  return is_allowed && kHasAvx512BF16 && cpu().amx_bf16;
 }
 
 bool amx_int8_is_active() {

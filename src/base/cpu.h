@@ -1,6 +1,7 @@
 #pragma once
-// What this CPU can do, read once. MOXIE_ISA=scalar|avx2|avx512 in the environment lowers it (for
-// tests and comparison), avx512 by taking AMX away; nothing raises it.
+// What this CPU can do, read once. MOXIE_ISA=scalar|avx2|avx512_vnni|avx512 in the environment
+// lowers it (for tests and comparison), avx512 by taking AMX away and avx512_vnni BF16 as well, as
+// an Ice Lake has it; nothing raises it.
 #include <cstdint>
 #include <string>
 
@@ -21,8 +22,12 @@ struct Cpu {
 const Cpu& cpu();  // the hardware, whatever the environment says
 Isa active_isa();  // the best level that is built in, present and allowed
 std::string to_string(Isa isa);
-bool bf16_is_native();      // bf16 products run faster than f32 ones here
+bool has_bf16_tiles();      // many rows in bf16: no slower than f32, and half the memory
+bool bf16_dots_are_fast();  // by AVX-512 BF16's dot products: on Intel's CPUs FMAs are faster
 bool amx_is_active();       // they run on AMX's tiles
 bool amx_int8_is_active();  // and so do 8-bit integers, beside AVX-512 VNNI
+
+// AVX-512 BF16 is there and allowed: set before main() begins.
+extern const bool kHasAvx512BF16;
 
 }  // namespace moxie

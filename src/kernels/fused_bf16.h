@@ -1,7 +1,7 @@
 #pragma once
 // What is made of a block of sums while it is in L1: 32 x 32 numbers of f32 become numbers of bf16
 // or 8-bit integers in the tiles (micro_tiles.h) that the next product reads. One table each for
-// CPUs with AVX-512 BF16, and the plain reference. Exponentials and quotients are exact to 1e-5 of
+// CPUs with AVX-512, and the plain reference. Exponentials and quotients are exact to 1e-5 of
 // themselves, a hundredth of what rounding to bf16 costs.
 #include <cstdint>
 

@@ -10,14 +10,14 @@ namespace moxie::kernels {
 const FusedTiles& fused(Tiles tiles) {
 #ifndef MOXIE_SCALAR_ONLY
   if (&micro_tiles(tiles) == &kMicroInt8Avx512) return kFusedInt8Avx512;
-  if (tiles == Tiles::kBF16 && bf16_is_native()) return kFusedBF16Avx512;
+  if (tiles == Tiles::kBF16 && has_bf16_tiles()) return kFusedBF16Avx512;
 #endif
   return tiles == Tiles::kBF16 ? kFusedBF16Scalar : kFusedInt8Scalar;
 }
 
 const FusedAttention& fused_attention() {
 #ifndef MOXIE_SCALAR_ONLY
-  if (bf16_is_native()) return kFusedAttentionAvx512;
+  if (has_bf16_tiles()) return kFusedAttentionAvx512;
 #endif
   return kFusedAttentionScalar;
 }

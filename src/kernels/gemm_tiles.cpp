@@ -15,7 +15,7 @@ namespace moxie::kernels {
 const MicroTiles& micro_bf16() {
 #ifndef MOXIE_SCALAR_ONLY
   if (amx_is_active()) return kMicroBF16Amx;
-  if (bf16_is_native()) return kMicroBF16Avx512;
+  if (has_bf16_tiles()) return bf16_dots_are_fast() ? kMicroBF16Avx512 : kMicroBF16Fma;
 #endif
   return kMicroBF16Scalar;
 }

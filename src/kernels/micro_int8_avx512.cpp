@@ -1,4 +1,5 @@
 #ifndef MOXIE_SCALAR_ONLY
+#include "base/cpu.h"
 #include "kernels/int8_tiles_avx512.h"
 #include "kernels/micro_tiles_avx512.h"
 
@@ -167,6 +168,7 @@ void multiply_turned_rows(const TileBlock& t, int64_t step, int from, int column
 }
 
 void multiply_turned(const TileBlock& t, int64_t step) {
+  if (!bf16_dots_are_fast()) return multiply_turned_fma(t, step);
   for (int column = 0; column < t.cols; column += kLines) {
     for (int from = 0; from < t.rows; from += kLines) {
       t.rows - from > 8 ? multiply_turned_rows<16>(t, step, from, column)

@@ -9,7 +9,7 @@ namespace moxie::kernels {
 
 const MicroTiles& micro_int8() {
 #ifndef MOXIE_SCALAR_ONLY
-  if (bf16_is_native() && cpu().avx512_vnni) return kMicroInt8Avx512;
+  if (has_bf16_tiles() && cpu().avx512_vnni) return kMicroInt8Avx512;
 #endif
   return kMicroInt8Scalar;
 }

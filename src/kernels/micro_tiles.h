@@ -1,7 +1,8 @@
 #pragma once
 // The innermost loops of products of packed tiles into f32 sums (gemm_tiles.cpp, the attention of
-// many rows), one table for what the tiles hold and an instruction set: numbers of bf16 on AMX,
-// AVX-512 BF16 and as the plain reference; 8-bit integers on AVX-512 VNNI and as the reference.
+// many rows), one table for what the tiles hold and an instruction set: numbers of bf16 on AMX, by
+// AVX-512 BF16's dot products, by FMAs of AVX-512 and as the plain reference; 8-bit integers on
+// AVX-512 VNNI and as the reference.
 //
 // Operands stand in tiles of 1 KiB, the layout that AMX multiplies (Intel, "Intel Architecture
 // Instruction Set Extensions", TDPBF16PS): 16 lines and 32 k's. A line is a row of A or a column of
@@ -18,7 +19,7 @@
 // codes, part) in a block of B; at its end sum = fma(part, b's scale, sum), then sum = fma(a's sum,
 // b's minimum, sum). Such blocks with scales that are powers of two are MXINT8 (Rouhani et al.,
 // 2023, "Microscaling Data Formats for Deep Learning"). On CPUs without AMX they are multiplied at
-// nearly twice the speed of bf16.
+// twice to three times the speed of bf16.
 #include <cstdint>
 
 #include "tensor/dtype.h"
@@ -88,7 +89,7 @@ struct MicroTiles {
   // number p of line i becomes number i of line p.
   void (*turn)(const BFloat16* a, BFloat16* b);
   // multiply of a in bf16 with a b of which block.b points to the first tiles of A, `step` numbers
-  // apart, that turn would make tiles of B of; null: turn it first.
+  // apart, that turn would make tiles of B of, rounded or not; null: turn it first.
   void (*multiply_turned)(const TileBlock& block, int64_t step);
   // A thread enters before it multiplies and leaves afterwards.
   void (*enter)();
@@ -116,6 +117,8 @@ extern const MicroTiles kMicroInt8Scalar;
 #ifndef MOXIE_SCALAR_ONLY
 extern const MicroTiles kMicroInt8Avx512;
 extern const MicroTiles kMicroBF16Avx512;
+extern const MicroTiles kMicroBF16Fma;
+void multiply_turned_fma(const TileBlock& block, int64_t step);  // multiply_turned of 8-bit tiles
 extern const MicroTiles kMicroBF16Amx;
 #endif
 

@@ -8,14 +8,11 @@
 #include <cstring>
 
 #include "kernels/micro_tiles.h"
+#include "kernels/rounded_avx512.h"
 #include "kernels/transpose_avx512.h"
 
 namespace moxie::kernels {
 namespace {
-
-inline __m512i rounded(__m512 low, __m512 high) {
-  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
-}
 
 // 32 numbers, of which those of the mask are read, as bf16.
 inline __m512i load32(const float* src, __mmask32 mask) {
@@ -28,12 +25,6 @@ inline __m512i load32(const BFloat16* src, __mmask32 mask) {
 }
 
 // 16 numbers of each of two rows, as 16 pairs.
-inline __m512i paired(__m512 even, __m512 odd) {
-  const __m512i both = rounded(even, odd);
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
-                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  return _mm512_permutexvar_epi16(order, both);
-}
 inline __m512i load_pairs(const float* first, const float* second, __mmask16 low, __mmask16 high) {
   const __m512 even = _mm512_maskz_loadu_ps(low, first);
   const __m512 odd = _mm512_maskz_loadu_ps(high, second);

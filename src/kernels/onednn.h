@@ -1,6 +1,6 @@
 #pragma once
 // Products by oneDNN with a frozen matrix packed once, for CPUs whose bf16 instructions (AVX-512
-// BF16, AMX) are beyond the kernels here: see bf16_is_native(). onednn.cpp is the only file that
+// BF16, AMX) are beyond the kernels here: see has_bf16_tiles(). onednn.cpp is the only file that
 // calls oneDNN, and compiles against its generations 2 and 3.
 #include <cstddef>
 #include <cstdint>

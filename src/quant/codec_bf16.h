@@ -1,5 +1,5 @@
 #pragma once
-// Decoding straight to bf16, for products on CPUs where bf16_is_native(): what decode() gives,
+// Decoding straight to bf16, for products on CPUs where has_bf16_tiles(): what decode() gives,
 // rounded to nearest even (subnormals become 0), in rows or in the tiles that such products take
 // (kernels/micro_tiles.h). It takes what a codec states for int8 products (int8_kernels.h).
 #include <cstddef>
@@ -11,6 +11,7 @@
 #include "tensor/dtype.h"
 
 #ifndef MOXIE_SCALAR_ONLY
+#include "kernels/rounded_avx512.h"
 #include "kernels/transpose_avx512.h"
 
 #define MOXIE_BF16_TARGET "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16"
@@ -23,9 +24,6 @@ MOXIE_BF16 __m512 half_in_all(const std::byte* src) {
 }
 MOXIE_BF16 __m512 times(__m512 d, int64_t by) {
   return _mm512_mul_ps(d, _mm512_set1_ps(static_cast<float>(by)));
-}
-MOXIE_BF16 __m512i rounded(__m512 low, __m512 high) {
-  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
 }
 
 // What a block's groups share.
@@ -64,14 +62,15 @@ struct BlockBF16 {
           _mm512_sub_ps(_mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
                         _mm512_set1_ps(static_cast<float>(F::kOffset)));
       const __m512 levels = value(all, g, 0);
-      return _mm512_permutexvar_epi16(_mm512_cvtepu8_epi16(codes), rounded(levels, levels));
+      return _mm512_permutexvar_epi16(_mm512_cvtepu8_epi16(codes),
+                                      kernels::rounded(levels, levels));
     } else {
       const __m256i centred =
           _mm256_sub_epi8(codes, _mm256_set1_epi8(static_cast<char>(F::kOffset)));
       const __m512 low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(centred)));
       const __m512 high =
           _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(centred, 1)));
-      return rounded(value(low, g, 0), value(high, g, 1));
+      return kernels::rounded(value(low, g, 0), value(high, g, 1));
     }
   }
 };

@@ -13,7 +13,7 @@ namespace moxie::quant {
 
 struct Int8Kernels;  // int8.h
 
-// decode, rounded to bf16, for CPUs where bf16_is_native(): the numbers in their order, or as tiles
+// decode, rounded to bf16, for CPUs where has_bf16_tiles(): the numbers in their order, or as tiles
 // of a right matrix (kernels/micro_tiles.h), of groups [begin, end) of 32 columns.
 struct TilesBF16 {
   void (*decode)(const std::byte* src, BFloat16* dst, int64_t n) noexcept;

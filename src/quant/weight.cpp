@@ -123,7 +123,7 @@ bool is_int8_of_avx2(Compute compute) {
 
 kernels::Arithmetic arithmetic_of(Compute compute) {
   const bool is_bf16 = rounds_to_bf16(compute) || compute == Compute::kMixed;
-  if (is_bf16 && bf16_is_native()) return kernels::Arithmetic::kBF16;
+  if (is_bf16 && has_bf16_tiles()) return kernels::Arithmetic::kBF16;
   const bool is_int16 = compute == Compute::kInt16 || is_int8_of_avx2(compute);
   return is_int16 ? kernels::Arithmetic::kInt16 : kernels::Arithmetic::kF32;
 }
@@ -215,7 +215,7 @@ void Weight::matmul(const float* x, int64_t n, float* y, bool accumulate) const 
 }
 
 bool Weight::runs_packed(int64_t n) const {
-  return rounds_to_bf16(compute_for(n)) && bf16_is_native() &&
+  return rounds_to_bf16(compute_for(n)) && has_bf16_tiles() &&
          (n > kernels::kFewRows || kernels::is_batch_invariant());
 }
 

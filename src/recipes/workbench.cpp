@@ -12,7 +12,7 @@ quant::Compute compute_for(const std::string& dtype) {
   using quant::Compute;
   if (dtype == "f32") return Compute::kF32;
   if (dtype == "int16") return Compute::kInt16;
-  if (dtype == "bf16" || bf16_is_native()) return Compute::kBF16;
+  if (dtype == "bf16" || has_bf16_tiles()) return Compute::kBF16;
   return kernels::int16_is_faster() ? Compute::kInt8 : Compute::kF32;
 }
 
@@ -25,9 +25,9 @@ quant::Compute integers_for(const std::string& dtype, Purpose purpose) {
   if (purpose == Purpose::kTraining) {
     if (kernels::int8_tiles_are_fastest()) return Compute::kTiles8;
     if (kernels::codes_are_fastest()) return Compute::kGradients8;
-    return is_auto && bf16_is_native() ? Compute::kBF16 : Compute::kInt8;
+    return is_auto && has_bf16_tiles() ? Compute::kBF16 : Compute::kInt8;
   }
-  return is_auto && bf16_is_native() ? Compute::kMixed : Compute::kInt8;
+  return is_auto && has_bf16_tiles() ? Compute::kMixed : Compute::kInt8;
 }
 
 }  // namespace

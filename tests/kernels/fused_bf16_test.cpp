@@ -35,7 +35,7 @@ TilesOfABlock rounded(const std::vector<float>& numbers) {
 class FusedBF16Test : public testing::Test {
  protected:
   void SetUp() override {
-    if (!bf16_is_native()) GTEST_SKIP() << "this CPU has the plain reference alone";
+    if (!has_bf16_tiles()) GTEST_SKIP() << "this CPU has the plain reference alone";
   }
   const FusedTiles& fast = fused(Tiles::kBF16);
   const FusedTiles& plain = kFusedBF16Scalar;

@@ -120,7 +120,8 @@ TEST(GemmBF16Decoded, EqualsTheDenseProduct) {
 std::vector<const MicroTiles*> tables() {
   std::vector<const MicroTiles*> list{&kMicroBF16Scalar};
 #ifndef MOXIE_SCALAR_ONLY
-  if (bf16_is_native()) list.push_back(&kMicroBF16Avx512);
+  if (has_bf16_tiles()) list.push_back(&kMicroBF16Fma);
+  if (kHasAvx512BF16) list.push_back(&kMicroBF16Avx512);
   if (amx_is_active()) list.push_back(&kMicroBF16Amx);
 #endif
   return list;

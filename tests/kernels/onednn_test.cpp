@@ -70,7 +70,7 @@ TEST(OneDnn, PackedF32ProductsEqualTheReference) {
 }
 
 TEST(OneDnn, PackedBF16ProductsEqualTheReference) {
-  if (!bf16_is_native()) GTEST_SKIP() << "this CPU has no bf16 products";
+  if (!has_bf16_tiles()) GTEST_SKIP() << "this CPU has no bf16 products";
   check(PackedMatrix::Type::kBF16);
 }
 

@@ -194,7 +194,7 @@ void expect_near_in_norm(const std::vector<Tensor>& got, const std::vector<Tenso
 // Packed, the weight's product and the LoRA's are those of the two ops in bf16, and so are
 // gradients.
 TEST(Ops, AdaptedLinearPackedIsLinearAndLora) {
-  if (!bf16_is_native()) GTEST_SKIP() << "this CPU has no bf16 products";
+  if (!has_bf16_tiles()) GTEST_SKIP() << "this CPU has no bf16 products";
   Rng rng(3);
   const auto normal = [&](Shape shape) { return random_normal(rng, shape).to(DType::kF32); };
   auto weight = quant::Weight::from_tensor(normal({70, 64}));
@@ -322,7 +322,7 @@ constexpr std::array<int64_t, 3> kRanks[] = {{0, 0, 0}, {4, 0, 8}, {4, 8, 8}};
 // Packed, gate, up and activation never exist in f32: what comes out is what the ops give one after
 // the other, but that gate and up are rounded to bf16 before the backward reads them.
 TEST(Ops, GatedMlpPackedIsItsSteps) {
-  if (!bf16_is_native()) GTEST_SKIP() << "this CPU has no bf16 products";
+  if (!has_bf16_tiles()) GTEST_SKIP() << "this CPU has no bf16 products";
   Rng rng(4);
   for (const int64_t n : {40, 300}) {  // shared by columns, and by rows
     for (const auto& ranks : kRanks) {
@@ -359,7 +359,7 @@ TEST(Ops, GatedMlpInIntegersIsItsSteps) {
 
 // In tiles logits stay packed: some rows have no label, and the others are no whole bands.
 TEST(Ops, CrossEntropyPackedIsThatOfF32) {
-  if (!bf16_is_native()) GTEST_SKIP() << "this CPU has no bf16 products";
+  if (!has_bf16_tiles()) GTEST_SKIP() << "this CPU has no bf16 products";
   Rng rng(5);
   const Tensor hidden = random_normal(rng, {150, 64}).to(DType::kF32);
   auto head = quant::Weight::from_tensor(random_normal(rng, {500, 64}, 0.3).to(DType::kF32));

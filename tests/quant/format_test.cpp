@@ -116,7 +116,7 @@ TEST(Formats, DecodingToBF16RoundsWhatDecodingGives) {
     const QuantFormat& format = *row.entry;
     if (format.bf16 == nullptr) continue;
     ++checked;
-    if (!bf16_is_native()) continue;
+    if (!has_bf16_tiles()) continue;
     const int64_t n = 100 * 256;
     Rng rng(5);
     std::vector<std::byte> bytes(static_cast<size_t>(row_bytes(format, n)));
@@ -140,7 +140,7 @@ TEST(Formats, DecodingToBF16RoundsWhatDecodingGives) {
 
 // Tiles of a decoder are those that packing its rows gives.
 TEST(Formats, TilesOfBF16HoldWhatDecodingGives) {
-  if (!bf16_is_native()) GTEST_SKIP() << "this CPU, or MOXIE_ISA, has no bf16 products";
+  if (!has_bf16_tiles()) GTEST_SKIP() << "this CPU, or MOXIE_ISA, has no bf16 products";
   constexpr int64_t kRows = 40, kCols = 768, kGroups = kCols / 32;
   const kernels::MicroTiles& plain = kernels::kMicroBF16Scalar;
   for (const auto& row : formats()) {

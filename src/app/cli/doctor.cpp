@@ -58,7 +58,7 @@ Json examine() {
           {"threads", thread_count()},
           {"features", features()},
           {"isa", to_string(active_isa())},
-          {"bf16_is_native", bf16_is_native()},
+          {"bf16_tiles", has_bf16_tiles()},
           {"caches", cache_sizes()},
           {"memory_bytes", machine_memory()},
           {"available_bytes", available_memory()},

@@ -108,7 +108,7 @@ MachineLimits measure_limits() {
   limits.fma_gflops = fma_gflops();
   limits.f32_gflops = std::max(own_gflops(operands, kernels::Arithmetic::kF32),
                                packed_gflops(operands, Type::kF32));
-  if (bf16_is_native()) {
+  if (has_bf16_tiles()) {
     limits.bf16_gflops = std::max(own_gflops(operands, kernels::Arithmetic::kBF16),
                                   packed_gflops(operands, Type::kBF16));
   }

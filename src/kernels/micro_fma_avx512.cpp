@@ -1,0 +1,112 @@
+// Tiles of bf16 where `vdpbf16ps` is slower than two FMAs, on Intel's CPUs: both factors are
+// widened to f32, four tiles along k at a time, and multiplied by its register tile.
+#ifndef MOXIE_SCALAR_ONLY
+#include "kernels/micro.h"
+#include "kernels/micro_tiles_avx512.h"
+
+namespace moxie::kernels {
+namespace {
+
+constexpr int64_t kWide = 4;  // tiles along k: 16 KiB of either factor
+constexpr int64_t kWideDepth = kWide * kTileDepth;
+
+struct WideBlock {
+  alignas(64) float a[kBandLines][kWideDepth];  // in each tile even k's, then odd ones
+  alignas(64) float b[kWideDepth][kBandLines];  // likewise
+};
+
+inline __m512 evens(__m512i pairs) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+}
+inline __m512 odds(__m512i pairs) {
+  return _mm512_castsi512_ps(
+      _mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xFFFF0000))));
+}
+
+void widen_a(const TileBlock& t, int64_t first, int64_t tiles, WideBlock& wide) {
+  for (int64_t p = 0; p < tiles; ++p) {
+    const BFloat16* tile = t.a + (first + p) * kTilePair;
+    for (int64_t i = 0; i < t.rows; ++i) {  // the second tile follows the first
+      const __m512i pairs = _mm512_loadu_si512(tile + i * kTileDepth);
+      float* to = wide.a[i] + p * kTileDepth;
+      _mm512_store_ps(to, evens(pairs));
+      _mm512_store_ps(to + 16, odds(pairs));
+    }
+  }
+}
+
+void widen_b(const TileBlock& t, int64_t first, int64_t tiles, WideBlock& wide) {
+  for (int64_t p = 0; p < tiles; ++p) {
+    const BFloat16* tile = t.b + (first + p) * kTilePair;
+    float(*to)[kBandLines] = wide.b + p * kTileDepth;
+    for (int64_t half = 0; half * kLines < t.cols; ++half, tile += kTileSize) {
+      for (int64_t q = 0; q < kTileDepth / 2; ++q) {
+        const __m512i pairs = _mm512_loadu_si512(tile + 2 * kLines * q);
+        _mm512_store_ps(to[q] + half * kLines, evens(pairs));
+        _mm512_store_ps(to[q + kTileDepth / 2] + half * kLines, odds(pairs));
+      }
+    }
+  }
+}
+
+// B's lines along k as rows of 8-bit codes.
+void widen_rows(const BFloat16* band, int64_t cols, float (*to)[kBandLines]) {
+  const auto* tiles = reinterpret_cast<const Int8TileA*>(band);
+  for (int64_t line = 0; line < kBandLines; ++line) {
+    const Int8TileA& tile = tiles[line / kLines];
+    const __m512 scale = _mm512_set1_ps(tile.scales[line % kLines]);
+    float* row = to[line / 2 + line % 2 * (kTileDepth / 2)];
+    for (int64_t j = 0; j < cols; j += kLines) {
+      const __m128i codes =
+          _mm_loadu_si128(reinterpret_cast<const __m128i*>(tile.codes[line % kLines] + j));
+      _mm512_store_ps(row + j,
+                      _mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes))));
+    }
+  }
+}
+
+// What was widened of a block, from tile `first` of it on.
+void multiply_wide(const TileBlock& t, int64_t first, int64_t tiles, const WideBlock& wide) {
+  const int64_t strips = (t.rows + kMicroAvx512.rows - 1) / kMicroAvx512.rows;
+  for (int64_t s = 0; s < strips; ++s) {
+    const int64_t i = t.rows * s / strips;
+    const int64_t end = t.rows * (s + 1) / strips;
+    kMicroAvx512.tile(static_cast<int>(end - i), static_cast<int>(t.cols), tiles * kTileDepth,
+                      wide.a[i], kWideDepth, 1, wide.b[0], kBandLines, t.c + i * t.ldc, t.ldc,
+                      t.alpha, t.accumulate || first > 0);
+  }
+}
+
+template <class WidenB>
+void multiply_with(const TileBlock& t, const WidenB& widen) {
+  WideBlock wide;
+  for (int64_t first = 0; first < t.depth; first += kWide) {
+    const int64_t tiles = std::min(kWide, t.depth - first);
+    widen_a(t, first, tiles, wide);
+    widen(first, tiles, wide);
+    multiply_wide(t, first, tiles, wide);
+  }
+}
+
+void multiply(const TileBlock& t) {
+  multiply_with(
+      t, [&](int64_t first, int64_t tiles, WideBlock& wide) { widen_b(t, first, tiles, wide); });
+}
+
+void nothing() {}
+
+}  // namespace
+
+void multiply_turned_fma(const TileBlock& t, int64_t step) {
+  multiply_with(t, [&](int64_t first, int64_t tiles, WideBlock& wide) {
+    for (int64_t p = 0; p < tiles; ++p)
+      widen_rows(t.b + (first + p) * step, t.cols, wide.b + p * kTileDepth);
+  });
+}
+
+const MicroTiles kMicroBF16Fma{multiply,        along<float>,     across<float>,
+                               along<BFloat16>, across<BFloat16>, turn,
+                               nullptr,         nothing,          nothing};
+
+}  // namespace moxie::kernels
+#endif
