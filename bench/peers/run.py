@@ -128,13 +128,14 @@ def run_pair(job, rounds):
             "ratio": statistics.median(ratios), "our_facts": ours.facts, "their_facts": theirs.facts}
 
 
-def generation():
-    """Of an AMD CPU, which a virtual machine names no better than "AMD EPYC": from its family and model
-    (AMD, "Revision Guide for AMD Family 19h" and "... 1Ah": Milan and Genoa, Turin)."""
+def generation(features):
+    """What tells apart CPUs that a virtual machine names alike: whether an Intel has AMX, and which Zen an
+    "AMD EPYC" is, from its family and model (AMD, "Revision Guide for AMD Family 19h" and "... 1Ah": Milan
+    and Genoa, Turin)."""
     facts = dict(re.findall(r"^(vendor_id|cpu family|model)\s*: (\S+)$",
                             pathlib.Path("/proc/cpuinfo").read_text(), re.M))
     if facts.get("vendor_id") != "AuthenticAMD":
-        return ""
+        return " with AMX" if "amx_bf16" in features else ""
     family, model = int(facts["cpu family"]), int(facts["model"])
     return {25: " (Zen 3)" if model < 16 else " (Zen 4)", 26: " (Zen 5)"}.get(family, f" (family {family})")
 
@@ -144,7 +145,7 @@ def machine():
                                        text=True).stdout)
     limits = json.loads(subprocess.run([MOXIE, "bench", "limits", "--json"], check=True, capture_output=True,
                                        text=True).stdout)
-    doctor["cpu"] += generation()
+    doctor["cpu"] += generation(doctor["features"])
     return doctor, limits
 
 
@@ -165,12 +166,12 @@ def main():
     options = parser.parse_args()
     if options.tables:
         return tables.write()
-    all_jobs = job_list.all_jobs(find_models(), options.ragged)
+    doctor, limits = machine()
+    all_jobs = job_list.all_jobs(find_models(), options.ragged, limits)
     wanted = [j for j in all_jobs if not options.jobs or any(j.name.startswith(n) for n in options.jobs)]
     if options.list or not wanted:
         print("\n".join(j.name for j in all_jobs))
         return 0 if options.list else "no job's name begins so"
-    doctor, limits = machine()
     slug = re.sub(r"[^a-z0-9]+", "-", f"{doctor['cpu']} {doctor['isa']} {doctor['cores']} cores".lower()).strip("-")
     path = HERE / "results" / f"{slug}.json"
     kept = json.loads(path.read_text()) if path.exists() else {"jobs": {}}
