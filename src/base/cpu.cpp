@@ -117,13 +117,14 @@ bool has_bf16_tiles() {
   return active_isa() == Isa::kAvx512 && (kHasAvx512BF16 || cpu().avx512_vnni);
 }
 
-bool bf16_dots_are_fast() {
-  return kHasAvx512BF16 && !cpu().is_intel;
-}
-
 bool amx_is_active() {
   static const bool is_allowed = wished_isa() != "avx512";
   return is_allowed && kHasAvx512BF16 && cpu().amx_bf16;
+}
+
+bool bf16_runs_on_fma() {
+  const bool has_fast_dots = kHasAvx512BF16 && !cpu().is_intel;
+  return has_bf16_tiles() && !amx_is_active() && !has_fast_dots;
 }
 
 bool amx_int8_is_active() {

@@ -15,7 +15,7 @@ namespace moxie::kernels {
 const MicroTiles& micro_bf16() {
 #ifndef MOXIE_SCALAR_ONLY
   if (amx_is_active()) return kMicroBF16Amx;
-  if (has_bf16_tiles()) return bf16_dots_are_fast() ? kMicroBF16Avx512 : kMicroBF16Fma;
+  if (has_bf16_tiles()) return bf16_runs_on_fma() ? kMicroBF16Fma : kMicroBF16Avx512;
 #endif
   return kMicroBF16Scalar;
 }

@@ -168,7 +168,7 @@ void multiply_turned_rows(const TileBlock& t, int64_t step, int from, int column
 }
 
 void multiply_turned(const TileBlock& t, int64_t step) {
-  if (!bf16_dots_are_fast()) return multiply_turned_fma(t, step);
+  if (bf16_runs_on_fma()) return multiply_turned_fma(t, step);
   for (int column = 0; column < t.cols; column += kLines) {
     for (int from = 0; from < t.rows; from += kLines) {
       t.rows - from > 8 ? multiply_turned_rows<16>(t, step, from, column)

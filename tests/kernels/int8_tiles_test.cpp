@@ -199,7 +199,7 @@ TEST(Int8Tiles, TheirTransposeTimesThemIsSummedOverRows) {
     multiply_tn(s.r, h.data(), rows, 2, c.data());
     // FMAs take a code's value of up to 32 rows as it is. Where it rounds to bf16, that may be the
     // other way: it is a product in f32.
-    const bool rounds = s.r > kBandLines || !has_bf16_tiles() || bf16_dots_are_fast();
+    const bool rounds = s.r > kBandLines || !bf16_runs_on_fma();
     const auto value = [&](size_t at) {
       const auto x = static_cast<float>(ra[at]);
       return rounds ? to_float(to_bfloat16(x)) : x;
