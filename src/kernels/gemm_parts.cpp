@@ -69,6 +69,12 @@ void deal_rectangles(const Problem& t, int64_t row_unit, int64_t col_unit, int64
   const int64_t col_units = ceil_div(t.n, col_unit);
   const int64_t row_units = ceil_div(t.m, row_unit);
   const Grid grid = choose_grid(t, row_units, row_unit, col_units, pack_cost);
+  if (grid.rows == 1) {
+    const auto columns = [&](int64_t begin, int64_t end) {
+      rectangle(0, t.m, begin * col_unit, std::min(t.n, end * col_unit));
+    };
+    return parallel_pieces(col_units, ceil_div(col_units, grid.cols), columns, kDealt);
+  }
   parallel_for(grid.rows * grid.cols, 1, [&](int64_t begin, int64_t end) {
     for (int64_t part = begin; part < end; ++part) {
       const int64_t r = part / grid.cols;

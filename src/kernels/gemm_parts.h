@@ -68,6 +68,9 @@ inline int64_t pack_cost(const Problem& t) {
   return t.b.decoder != nullptr ? 32 : 12;
 }
 
+// Sixteenths of a thread's share of a product that others may take.
+inline constexpr int kDealt = 8;
+
 // Calls rectangle(i0, i1, j0, j1) for parts of C on all threads; i0 is a multiple of `row_unit`, j0
 // of `col_unit`.
 void deal_rectangles(const Problem& t, int64_t row_unit, int64_t col_unit, int64_t pack_cost,
@@ -100,7 +103,6 @@ struct Panel {
 // packed, then multiply(panel, block, first band, last band, memory) for all bands.
 template <class Pack, class Multiply>
 void multiply_panels(const PanelPlan& plan, const Pack& pack, const Multiply& multiply) {
-  constexpr int kDealt = 8;  // sixteenths of a thread's share that others may take
   const int64_t panels = ceil_div(plan.columns, plan.wide);
   const auto panel_at = [&plan](int64_t index) {
     return Panel{index * plan.wide, std::min(plan.columns, (index + 1) * plan.wide)};

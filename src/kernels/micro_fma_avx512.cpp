@@ -39,9 +39,10 @@ void widen_b(const TileBlock& t, int64_t first, int64_t tiles, WideBlock& wide) 
   for (int64_t p = 0; p < tiles; ++p) {
     const BFloat16* tile = t.b + (first + p) * kTilePair;
     float(*to)[kBandLines] = wide.b + p * kTileDepth;
-    for (int64_t half = 0; half * kLines < t.cols; ++half, tile += kTileSize) {
+    for (int64_t half = 0; half < 2; ++half, tile += kTileSize) {
+      const auto is_there = static_cast<__mmask16>(half * kLines < t.cols ? 0xFFFF : 0);
       for (int64_t q = 0; q < kTileDepth / 2; ++q) {
-        const __m512i pairs = _mm512_loadu_si512(tile + 2 * kLines * q);
+        const __m512i pairs = _mm512_maskz_loadu_epi32(is_there, tile + 2 * kLines * q);
         _mm512_store_ps(to[q] + half * kLines, evens(pairs));
         _mm512_store_ps(to[q + kTileDepth / 2] + half * kLines, odds(pairs));
       }
@@ -50,13 +51,13 @@ void widen_b(const TileBlock& t, int64_t first, int64_t tiles, WideBlock& wide) 
 }
 
 // B's lines along k as rows of 8-bit codes.
-void widen_rows(const BFloat16* band, int64_t cols, float (*to)[kBandLines]) {
+void widen_rows(const BFloat16* band, float (*to)[kBandLines]) {
   const auto* tiles = reinterpret_cast<const Int8TileA*>(band);
   for (int64_t line = 0; line < kBandLines; ++line) {
     const Int8TileA& tile = tiles[line / kLines];
     const __m512 scale = _mm512_set1_ps(tile.scales[line % kLines]);
     float* row = to[line / 2 + line % 2 * (kTileDepth / 2)];
-    for (int64_t j = 0; j < cols; j += kLines) {
+    for (int64_t j = 0; j < kBandLines; j += kLines) {
       const __m128i codes =
           _mm_loadu_si128(reinterpret_cast<const __m128i*>(tile.codes[line % kLines] + j));
       _mm512_store_ps(row + j,
@@ -100,7 +101,7 @@ void nothing() {}
 void multiply_turned_fma(const TileBlock& t, int64_t step) {
   multiply_with(t, [&](int64_t first, int64_t tiles, WideBlock& wide) {
     for (int64_t p = 0; p < tiles; ++p)
-      widen_rows(t.b + (first + p) * step, t.cols, wide.b + p * kTileDepth);
+      widen_rows(t.b + (first + p) * step, wide.b + p * kTileDepth);
   });
 }
 

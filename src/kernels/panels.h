@@ -87,7 +87,7 @@ class Panels {
   // Few rows: each thread packs the columns that it multiplies.
   template <class Take>
   void run_by_columns(const Take& take) const {
-    parallel_for(ceil_div(n_, unit_), 1, [&](int64_t first, int64_t last) {
+    const auto columns = [&](int64_t first, int64_t last) {
       const int64_t stop = std::min(n_, last * unit_);
       auto* panel = reinterpret_cast<BFloat16*>(
           scratch(Scratch::kPanels,
@@ -97,7 +97,8 @@ class Panels {
         pack(j, end, j, end, panel);
         multiply(0, a_.bands(), j, end, panel, take);
       }
-    });
+    };
+    parallel_pieces(ceil_div(n_, unit_), 1, columns, kDealt);
   }
 
   // Columns [from, to) of the panel [j, end).

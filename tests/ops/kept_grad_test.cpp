@@ -67,7 +67,9 @@ TEST(Kept, AttentionSeesWhatItKeeps) {
   const Tensor k = random_normal(rng, {20, 32}).to(DType::kF32);
   const Tensor v = random_normal(rng, {20, 32}).to(DType::kF32);
   AttentionOptions options{4, 2, 16, 0.25, 0, 0, true, {0, 5, 20}};
-  for (const auto arithmetic : {kernels::Arithmetic::kF32, kernels::Arithmetic::kInt16}) {
+  std::vector<kernels::Arithmetic> list{kernels::Arithmetic::kF32, kernels::Arithmetic::kInt16};
+  if (bf16_runs_on_fma()) list.push_back(kernels::Arithmetic::kBF16);
+  for (const auto arithmetic : list) {
     options.arithmetic = arithmetic;
     options.keeps_bf16 = true;
     options.kept_out = std::make_shared<Tensor>();
