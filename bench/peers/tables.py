@@ -22,7 +22,7 @@ def share(record, limits):
         return f"{100 * facts['gigabytes_per_second'] / limits['read_gigabytes_per_second']:.0f}% of reading"
     if "gflops" in facts:
         kinds = ["f32"] if record["ours"] == "f32" else ["bf16", "int16", "f32"]
-        kind = next(kind for kind in kinds if f"{kind}_product_gflops" in limits)
+        kind = max(kinds, key=lambda kind: limits.get(f"{kind}_product_gflops", 0))
         return f"{100 * facts['gflops'] / limits[kind + '_product_gflops']:.0f}% of {kind} products"
     return ""
 
