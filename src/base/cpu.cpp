@@ -123,8 +123,9 @@ bool amx_is_active() {
 }
 
 bool bf16_runs_on_fma() {
-  const bool has_fast_dots = kHasAvx512BF16 && !cpu().is_intel;
-  return has_bf16_tiles() && !amx_is_active() && !has_fast_dots;
+  static const bool runs =
+      has_bf16_tiles() && !amx_is_active() && !(kHasAvx512BF16 && !cpu().is_intel);
+  return runs;
 }
 
 bool amx_int8_is_active() {

@@ -22,8 +22,8 @@ struct Cpu {
 const Cpu& cpu();  // the hardware, whatever the environment says
 Isa active_isa();  // the best level that is built in, present and allowed
 std::string to_string(Isa isa);
-bool has_bf16_tiles();      // many rows in bf16: no slower than f32, and half the memory
-bool bf16_runs_on_fma();    // without AMX and AVX-512 BF16, or with Intel's, which is slower
+bool has_bf16_tiles();      // many rows go in tiles of bf16, with half the memory of f32
+bool bf16_runs_on_fma();    // these: without AMX, and no AVX-512 BF16 or Intel's, which is slower
 bool amx_is_active();       // bf16 runs on AMX's tiles
 bool amx_int8_is_active();  // and so do 8-bit integers, beside AVX-512 VNNI
 

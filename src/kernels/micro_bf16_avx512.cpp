@@ -48,5 +48,8 @@ void nothing() {}
 const MicroTiles kMicroBF16Avx512{multiply,        along<float>,     across<float>,
                                   along<BFloat16>, across<BFloat16>, turn,
                                   nullptr,         nothing,          nothing};
+const MicroTiles kMicroBF16Fma{multiply_fma,    along<float>,     across<float>,
+                               along<BFloat16>, across<BFloat16>, turn,
+                               nullptr,         nothing,          nothing};
 
 }  // namespace moxie::kernels

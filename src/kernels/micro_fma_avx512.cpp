@@ -1,5 +1,5 @@
-// Tiles of bf16 where `vdpbf16ps` is slower than two FMAs, on Intel's CPUs: both factors are
-// widened to f32, four tiles along k at a time, and multiplied by its register tile.
+// Tiles of bf16 where bf16_runs_on_fma(): both factors are widened to f32, four tiles along k at a
+// time, and multiplied by its register tile.
 #ifndef MOXIE_SCALAR_ONLY
 #include "kernels/micro.h"
 #include "kernels/micro_tiles_avx512.h"
@@ -54,15 +54,9 @@ void widen_b(const TileBlock& t, int64_t first, int64_t tiles, WideBlock& wide) 
 void widen_rows(const BFloat16* band, float (*to)[kBandLines]) {
   const auto* tiles = reinterpret_cast<const Int8TileA*>(band);
   for (int64_t line = 0; line < kBandLines; ++line) {
-    const Int8TileA& tile = tiles[line / kLines];
-    const __m512 scale = _mm512_set1_ps(tile.scales[line % kLines]);
     float* row = to[line / 2 + line % 2 * (kTileDepth / 2)];
-    for (int64_t j = 0; j < kBandLines; j += kLines) {
-      const __m128i codes =
-          _mm_loadu_si128(reinterpret_cast<const __m128i*>(tile.codes[line % kLines] + j));
-      _mm512_store_ps(row + j,
-                      _mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes))));
-    }
+    for (int64_t j = 0; j < kBandLines; j += kLines)
+      _mm512_store_ps(row + j, numbers_of(tiles[line / kLines], line % kLines, j));
   }
 }
 
@@ -89,14 +83,12 @@ void multiply_with(const TileBlock& t, const WidenB& widen) {
   }
 }
 
-void multiply(const TileBlock& t) {
+}  // namespace
+
+void multiply_fma(const TileBlock& t) {
   multiply_with(
       t, [&](int64_t first, int64_t tiles, WideBlock& wide) { widen_b(t, first, tiles, wide); });
 }
-
-void nothing() {}
-
-}  // namespace
 
 void multiply_turned_fma(const TileBlock& t, int64_t step) {
   multiply_with(t, [&](int64_t first, int64_t tiles, WideBlock& wide) {
@@ -104,10 +96,6 @@ void multiply_turned_fma(const TileBlock& t, int64_t step) {
       widen_rows(t.b + (first + p) * step, wide.b + p * kTileDepth);
   });
 }
-
-const MicroTiles kMicroBF16Fma{multiply,        along<float>,     across<float>,
-                               along<BFloat16>, across<BFloat16>, turn,
-                               nullptr,         nothing,          nothing};
 
 }  // namespace moxie::kernels
 #endif

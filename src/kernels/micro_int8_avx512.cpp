@@ -118,13 +118,7 @@ void across_int8(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, 
 
 // Two lines of 16 codes as pairs of numbers.
 __m512i pairs_of(const Int8TileA& tile, int line, int column) {
-  const auto widened = [&](int i) {
-    const __m128i codes =
-        _mm_loadu_si128(reinterpret_cast<const __m128i*>(tile.codes[line + i] + column));
-    return _mm512_mul_ps(_mm512_set1_ps(tile.scales[line + i]),
-                         _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes)));
-  };
-  return paired(widened(0), widened(1));
+  return paired(numbers_of(tile, line, column), numbers_of(tile, line + 1, column));
 }
 
 void turn_int8(const BFloat16* a, BFloat16* b) {

@@ -104,6 +104,13 @@ inline void turn(const BFloat16* a, BFloat16* b) {
   }
 }
 
+// 16 numbers of a line, from number `at` on.
+inline __m512 numbers_of(const Int8TileA& tile, int64_t line, int64_t at) {
+  const auto* codes = reinterpret_cast<const __m128i*>(tile.codes[line] + at);
+  return _mm512_mul_ps(_mm512_set1_ps(tile.scales[line]),
+                       _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(codes))));
+}
+
 // Rows of c as they stand in the [32, 32] sums of a block.
 inline void load_sums(const TileBlock& t, float* sums) {
   for (int64_t i = 0; i < t.rows; ++i) std::copy_n(t.c + i * t.ldc, t.cols, sums + 32 * i);

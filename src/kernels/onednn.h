@@ -1,7 +1,7 @@
 #pragma once
 // Products by oneDNN with a frozen matrix packed once, for CPUs whose bf16 instructions (AVX-512
-// BF16, AMX) are beyond the kernels here: see has_bf16_tiles(). onednn.cpp is the only file that
-// calls oneDNN, and compiles against its generations 2 and 3.
+// BF16, AMX) are beyond the kernels here. onednn.cpp is the only file that calls oneDNN, and
+// compiles against its generations 2 and 3.
 #include <cstddef>
 #include <cstdint>
 #include <memory>

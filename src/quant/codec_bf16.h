@@ -1,7 +1,7 @@
 #pragma once
 // Decoding straight to bf16, for products on CPUs where has_bf16_tiles(): what decode() gives,
-// rounded to nearest even (subnormals become 0), in rows or in the tiles that such products take
-// (kernels/micro_tiles.h). It takes what a codec states for int8 products (int8_kernels.h).
+// rounded to nearest even (kernels/rounded_avx512.h), in rows or in the tiles that such products
+// take (kernels/micro_tiles.h). It takes what a codec states for int8 products (int8_kernels.h).
 #include <cstddef>
 #include <cstdint>
 

@@ -43,7 +43,7 @@ TEST(Kept, NormsTakeRoundedNumbersBack) {
 // In bf16 attention multiplies rounded numbers as it is: keys, values and queries that are kept
 // rounded change nothing, and its result by no more than half a step.
 TEST(Kept, AttentionsGradientsStayWhatTheyWere) {
-  if (!has_bf16_tiles()) GTEST_SKIP() << "products of bf16 are not native here";
+  if (!has_bf16_tiles()) GTEST_SKIP() << "this CPU has no tiles of bf16";
   const Tensor q = rounded_normal(5, {20, 64}), k = rounded_normal(6, {20, 32});
   const Tensor v = rounded_normal(7, {20, 32}), dy = rounded_normal(8, {20, 64});
   Tensor gradients[2];
