@@ -230,7 +230,7 @@ void attention_forward(const AttentionShape<T>& shape,
   attend_single<T>(shape, singles, q, out, lse);
   if (many.empty()) return;
   if constexpr (std::is_same_v<T, float>) {
-    if (scores_are_bf16(shape.arithmetic)) return attend_bf16(shape, many, q, out, lse);
+    if (rounds_to_bf16(shape.arithmetic)) return attend_bf16(shape, many, q, out, lse);
     if (runs_int16(shape)) return attend_many<Int16Tiles>(shape, many, q, out, lse);
   }
   attend_many<PlainTiles<T>>(shape, many, q, out, lse);

@@ -18,13 +18,16 @@
 
 namespace moxie::kernels {
 
-// Whether many rows make their scores in tiles of bf16: in the backward pass, and in the forward
-// but where FMAs multiply tiles, which f32 as it stands passes.
-inline bool gradients_are_bf16(Arithmetic arithmetic) {
-  return arithmetic == Arithmetic::kBF16 || arithmetic == Arithmetic::kTiles8;
+// What many rows are rounded to: bf16 where that is asked for, but where FMAs would multiply its
+// tiles, 16-bit integers, which are twice as fast and closer.
+inline bool rounds_to_bf16(Arithmetic arithmetic) {
+  return (arithmetic == Arithmetic::kBF16 || arithmetic == Arithmetic::kTiles8) &&
+         !bf16_runs_on_fma();
 }
-inline bool scores_are_bf16(Arithmetic arithmetic) {
-  return gradients_are_bf16(arithmetic) && !bf16_runs_on_fma();
+inline bool rounds_to_int16(Arithmetic arithmetic) {
+  return (arithmetic == Arithmetic::kInt16 || arithmetic == Arithmetic::kBF16 ||
+          arithmetic == Arithmetic::kTiles8) &&
+         !rounds_to_bf16(arithmetic);
 }
 
 // Rows of keys or of values: plain or, in a cache, halves. One of both is not null.
@@ -51,11 +54,11 @@ struct AttentionShape {
   int64_t window = 0;        // 0: all
   T softcap = 0;             // s = cap tanh(s / cap); 0: none
   const T* sinks = nullptr;  // [heads]: one more score in each softmax's denominator
-  // kBF16 rounds q, k, v, p, dout and ds to bf16 where many rows are multiplied, in the forward if
-  // scores_are_bf16(), kInt16 to integers that share a scale (up to a head_dim of 512); softmaxes,
-  // sums and sequences of one query stay in f32. kTiles8 is kBF16 but for what the backward sums
-  // up, weighed with p or ds: both factors in 8 bits (micro_tiles.h). The forward's is not, since
-  // one key may take nearly all weight.
+  // If rounds_to_bf16(), q, k, v, p, dout and ds are where many rows are multiplied, and if
+  // rounds_to_int16() to integers that share a scale (up to a head_dim of 512); softmaxes, sums and
+  // sequences of one query stay in f32. kTiles8 is kBF16 but for what the backward sums up in
+  // tiles, weighed with p or ds: both factors in 8 bits (micro_tiles.h). The forward's is not,
+  // since one key may take nearly all weight.
   Arithmetic arithmetic = Arithmetic::kF32;
 };
 

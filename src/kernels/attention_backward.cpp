@@ -321,7 +321,7 @@ void attention_backward(const AttentionShape<T>& shape,
                                stride,
                                kv_stride};
     if constexpr (std::is_same_v<T, float>) {
-      if (gradients_are_bf16(shape.arithmetic)) return gradients_bf16(pass, unit);
+      if (rounds_to_bf16(shape.arithmetic)) return gradients_bf16(pass, unit);
       if (runs_int16(shape)) return run_unit<Int16Tiles>(pass, unit);
     }
     run_unit<PlainTiles<T>>(pass, unit);

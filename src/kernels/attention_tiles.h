@@ -40,7 +40,7 @@ KeyRange visible_in(const AttentionShape<T>& shape, int64_t first, int64_t last,
 // Whether tiles of many queries are multiplied in 16-bit integers.
 template <class T>
 bool runs_int16(const AttentionShape<T>& shape) {
-  return shape.arithmetic == Arithmetic::kInt16 && shape.head_dim <= kDeepest16;
+  return rounds_to_int16(shape.arithmetic) && shape.head_dim <= kDeepest16;
 }
 
 template <class T>

@@ -48,6 +48,7 @@ const Micro16& micro16();  // of active_isa()
 extern const Micro16 kMicro16Scalar;
 #ifndef MOXIE_SCALAR_ONLY
 extern const Micro16 kMicro16Avx2;
+extern const Micro16 kMicro16Avx512;  // and VNNI
 #endif
 
 }  // namespace moxie::kernels

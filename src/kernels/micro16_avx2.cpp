@@ -81,16 +81,18 @@ float round_row(const float* x, int64_t k, int most, int16_t* codes) {
 }
 
 float round_spread(const float* x, int64_t k, int16_t* codes) {
-  const int64_t whole = k / 8 * 8;
+  const int64_t whole = k / kSpreadLanes * kSpreadLanes;
   __m256i top = _mm256_setzero_si256();
-  __m256 sums = _mm256_setzero_ps();
-  for (int64_t p = 0; p < whole; p += 8) {
-    const __m256i bits = bits_of_magnitude(_mm256_loadu_ps(x + p));
-    top = _mm256_max_epi32(top, bits);
-    sums = _mm256_add_ps(sums, _mm256_castsi256_ps(bits));
+  __m256 sums[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+  for (int64_t p = 0; p < whole; p += kSpreadLanes) {
+    for (int half = 0; half < 2; ++half) {
+      const __m256i bits = bits_of_magnitude(_mm256_loadu_ps(x + p + 8 * half));
+      top = _mm256_max_epi32(top, bits);
+      sums[half] = _mm256_add_ps(sums[half], _mm256_castsi256_ps(bits));
+    }
   }
-  float lanes[8];
-  _mm256_storeu_ps(lanes, sums);
+  float lanes[kSpreadLanes];
+  for (int half = 0; half < 2; ++half) _mm256_storeu_ps(lanes + 8 * half, sums[half]);
   int32_t magnitude = largest(top);
   for (int64_t p = whole; p < k; ++p) {
     lanes[p - whole] += std::fabs(x[p]);

@@ -44,10 +44,10 @@ float round_row(const float* x, int64_t k, int most, int16_t* codes) {
 }
 
 float round_spread(const float* x, int64_t k, int16_t* codes) {
-  float lanes[8] = {};
+  float lanes[kSpreadLanes] = {};
   float top = 0;
   for (int64_t p = 0; p < k; ++p) {
-    lanes[p % 8] += std::fabs(x[p]);
+    lanes[p % kSpreadLanes] += std::fabs(x[p]);
     top = std::max(top, std::fabs(x[p]));
   }
   return round_row(x, k, spread_codes(top, lanes), codes);

@@ -40,12 +40,14 @@ static inline float round_all(const float* x, int64_t step, int64_t k, int most,
   return steps.scale;
 }
 
+inline constexpr int kSpreadLanes = 16;
+
 // Codes that numbers may have whose largest magnitude is `top` and whose magnitudes' sum stands in
-// eight lanes, number p in lane p % 8, so that the codes' sum stays below 2^31 / kMost16 for up to
-// kDeepest16 of them.
+// lanes, number p in lane p % kSpreadLanes, so that the codes' sum stays below 2^31 / kMost16 for
+// up to kDeepest16 of them.
 static inline int spread_codes(float top, const float* lanes) {
-  const float sum = ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
-                    ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+  float sum = 0;
+  for (int i = 0; i < kSpreadLanes; ++i) sum += lanes[i];
   const float share = top / sum;  // no number where all are 0, or one is none
   if (!(share > 0)) return kMost16;
   return std::max(kMost16, static_cast<int>(std::min(32767.0f, share * 1.048e6f)));

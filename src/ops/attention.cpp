@@ -64,7 +64,7 @@ Tensor forward(Call& call, std::span<const Tensor> in) {
   const bool rounds = options.keeps_bf16 && call.any_wanted();
   std::vector<Tensor> saved;
   for (const Tensor& tensor : in.first(3)) saved.push_back(kept(tensor, rounds));
-  const bool sees_kept = rounds && !kernels::scores_are_bf16(options.arithmetic);  // else the same
+  const bool sees_kept = rounds && !kernels::rounds_to_bf16(options.arithmetic);  // else the same
   const auto seen = [&](size_t i) { return sees_kept ? restored(saved[i]) : in[i]; };
   const Tensor q = seen(0), k = seen(1), v = seen(2);
   Tensor out = Tensor::empty(in[0].shape(), in[0].dtype());

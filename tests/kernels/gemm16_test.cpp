@@ -129,9 +129,22 @@ TEST(Gemm16Rounded, EqualsTheProductThatRoundsThem) {
 }
 
 #ifndef MOXIE_SCALAR_ONLY
-TEST(Micro16, TheVectorTableHasTheBitsOfTheScalarOne) {
-  if (active_isa() < Isa::kAvx2) GTEST_SKIP() << "needs AVX2";
-  const auto& fast = kMicro16Avx2;
+// Of that many rows, which are taken from the panel as well.
+void compare_tiles(const Micro16& fast, int rows, int n, const std::vector<int32_t>& panel,
+                   const float* scales) {
+  const float a_scales[kCols16] = {0.5f, 0.25f, 3.0f, 1e-3f, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+  std::vector<float> c(static_cast<size_t>(rows) * 20, 1.5f), d(c);
+  Tile16 tile{rows,         n,        static_cast<int64_t>(panel.size()) / kCols16,
+              panel.data(), 1,        kCols16,
+              panel.data(), a_scales, scales,
+              c.data(),     20,       n % 2 == 0};
+  fast.tile(tile);
+  tile.c = d.data();
+  kMicro16Scalar.tile(tile);
+  EXPECT_EQ(std::memcmp(c.data(), d.data(), c.size() * 4), 0);
+}
+
+void compare_with_scalar(const Micro16& fast) {
   const auto& plain = kMicro16Scalar;
   auto x = normals(kCols16 * 90, 11);
   x[5] = std::numeric_limits<float>::infinity();
@@ -164,26 +177,19 @@ TEST(Micro16, TheVectorTableHasTheBitsOfTheScalarOne) {
       fast.transpose(n, static_cast<int64_t>(pairs), panel.data(), back.data());
       plain.transpose(n, static_cast<int64_t>(pairs), panel.data(), again.data());
       EXPECT_EQ(back, again);
-      const float a_scales[4] = {0.5f, 0.25f, 3.0f, 1e-3f};
-      std::vector<float> c(4 * 20, 1.5f), d(c);
-      Tile16 tile{4,
-                  n,
-                  static_cast<int64_t>(pairs),
-                  panel.data() + 1,
-                  2,
-                  kCols16,
-                  panel.data(),
-                  a_scales,
-                  scales,
-                  c.data(),
-                  20,
-                  n % 2 == 0};
-      fast.tile(tile);
-      tile.c = d.data();
-      plain.tile(tile);
-      EXPECT_EQ(std::memcmp(c.data(), d.data(), c.size() * 4), 0);
+      for (const int rows : {1, 4, fast.rows}) compare_tiles(fast, rows, n, panel, scales);
     }
   }
+}
+
+TEST(Micro16, Avx2HasTheBitsOfTheScalarTable) {
+  if (active_isa() < Isa::kAvx2) GTEST_SKIP() << "needs AVX2";
+  compare_with_scalar(kMicro16Avx2);
+}
+
+TEST(Micro16, Avx512HasTheBitsOfTheScalarTable) {
+  if (active_isa() < Isa::kAvx512 || !cpu().avx512_vnni) GTEST_SKIP() << "needs AVX-512 VNNI";
+  compare_with_scalar(kMicro16Avx512);
 }
 #endif
 
