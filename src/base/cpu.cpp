@@ -113,8 +113,12 @@ std::string to_string(Isa isa) {
 const bool kHasAvx512BF16 =
     active_isa() == Isa::kAvx512 && cpu().avx512_bf16 && wished_isa() != "avx512_vnni";
 
+bool has_avx512_vnni() {
+  return active_isa() == Isa::kAvx512 && cpu().avx512_vnni;
+}
+
 bool has_bf16_tiles() {
-  return active_isa() == Isa::kAvx512 && (kHasAvx512BF16 || cpu().avx512_vnni);
+  return kHasAvx512BF16 || has_avx512_vnni();
 }
 
 bool amx_is_active() {

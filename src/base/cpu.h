@@ -22,6 +22,7 @@ struct Cpu {
 const Cpu& cpu();  // the hardware, whatever the environment says
 Isa active_isa();  // the best level that is built in, present and allowed
 std::string to_string(Isa isa);
+bool has_avx512_vnni();     // dot products of 8- and 16-bit integers in 512 bits
 bool has_bf16_tiles();      // many rows go in tiles of bf16, with half the memory of f32
 bool bf16_runs_on_fma();    // these: without AMX, and no AVX-512 BF16 or Intel's, which is slower
 bool amx_is_active();       // bf16 runs on AMX's tiles

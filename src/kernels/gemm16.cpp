@@ -14,7 +14,7 @@ namespace moxie::kernels {
 
 const Micro16& micro16() {
 #ifndef MOXIE_SCALAR_ONLY
-  if (active_isa() == Isa::kAvx512 && cpu().avx512_vnni) return kMicro16Avx512;
+  if (has_avx512_vnni()) return kMicro16Avx512;
   if (active_isa() >= Isa::kAvx2) return kMicro16Avx2;
 #endif
   return kMicro16Scalar;

@@ -83,14 +83,16 @@ inline __m512i fours_of(const __m512i* codes) {
   return _mm512_mask_blend_epi8(0xAAAAAAAAAAAAAAAAu, low, _mm512_slli_epi16(high, 8));
 }
 
-inline void store_b(const __m512i* fours, __m512 scales, bool ends_block, Int8TileB& tile) {
+// `left`: numbers of the block from the tile's first on.
+inline void store_b(const __m512i* fours, __m512 scales, int64_t left, Int8TileB& tile) {
   for (int q = 0; q < 8; ++q) {
     _mm512_storeu_si512(tile.codes[q],
                         _mm512_xor_si512(fours[q], _mm512_set1_epi8(static_cast<char>(0x80))));
   }
   _mm512_storeu_ps(tile.scales, scales);
-  tile.ends_block = ends_block ? 1 : 0;
+  tile.ends_block = left <= kTileDepth ? 1 : 0;
   tile.has_minima = 0;
+  tile.is_half = left <= kTileDepth / 2 ? 1 : 0;
 }
 
 inline void store_a(const __m512i* fours, __m512 scales, Int8TileA& tile) {
@@ -221,7 +223,7 @@ void along_block(const Read& read, Span span, Side side, bool is_second, BFloat1
     }
     __m512i fours[8];
     turn_lines(pairs, fours);
-    store_b(fours, steps.scales, p + kTileDepth >= span.end, *reinterpret_cast<Int8TileB*>(tile));
+    store_b(fours, steps.scales, span.end - p, *reinterpret_cast<Int8TileB*>(tile));
   }
 }
 
@@ -247,8 +249,7 @@ void across_block(const Read& read, Span span, Side side, bool is_second, BFloat
     if (side == Side::kA) {
       store_a(fours, steps.scales, *reinterpret_cast<Int8TileA*>(tile));
     } else {
-      store_b(fours, steps.scales, at + kTileDepth >= span.end,
-              *reinterpret_cast<Int8TileB*>(tile));
+      store_b(fours, steps.scales, span.end - at, *reinterpret_cast<Int8TileB*>(tile));
     }
   }
 }

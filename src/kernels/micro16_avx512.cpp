@@ -7,6 +7,7 @@
 
 #include "kernels/integer_tile_avx2.h"
 #include "kernels/micro16.h"
+#include "kernels/pair_products.h"
 #include "kernels/rounding.h"
 #include "kernels/transpose_avx512.h"
 
@@ -19,12 +20,6 @@ constexpr int kRows = 16;
 
 inline __mmask16 first_lanes(int64_t count) {
   return static_cast<__mmask16>(count >= 16 ? 0xFFFF : (1 << std::max<int64_t>(count, 0)) - 1);
-}
-
-// sum += products of a pair of A with 16 of B. Of the intrinsic GCC 12 makes three instructions,
-// and copies every sum twice.
-[[gnu::always_inline]] inline void add_products(const int32_t* a, __m512i b, __m512i& sum) {
-  asm("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(b), "m"(*a));
 }
 
 template <int kR>

@@ -22,19 +22,23 @@ void multiply_rows(const TileBlock& t, int from) {
     for (int i = 0; i < kRows; ++i) {
       for (int j = 0; j < kB; ++j) codes[i][j] = _mm512_set1_epi32(a->starts[line + i]);
     }
+    const auto add_half = [&](int half) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+      for (int q = 4 * half; q < 4 * half + 4; ++q) {
+        __m512i w[kB];
+        for (int j = 0; j < kB; ++j) w[j] = _mm512_loadu_si512(b[j].codes[q]);
 #pragma GCC unroll 8
-    for (int q = 0; q < 8; ++q) {
-      __m512i w[kB];
-      for (int j = 0; j < kB; ++j) w[j] = _mm512_loadu_si512(b[j].codes[q]);
-#pragma GCC unroll 8
-      for (int i = 0; i < kRows; ++i) {
-        int32_t four;
-        std::memcpy(&four, a->codes[line + i] + 4 * q, 4);
-        const __m512i x = _mm512_set1_epi32(four);
+        for (int i = 0; i < kRows; ++i) {
+          int32_t four;
+          std::memcpy(&four, a->codes[line + i] + 4 * q, 4);
+          const __m512i x = _mm512_set1_epi32(four);
 #pragma GCC unroll 2
-        for (int j = 0; j < kB; ++j) codes[i][j] = _mm512_dpbusd_epi32(codes[i][j], w[j], x);
+          for (int j = 0; j < kB; ++j) codes[i][j] = _mm512_dpbusd_epi32(codes[i][j], w[j], x);
+        }
       }
-    }
+    };
+    add_half(0);
+    if (b->is_half == 0) add_half(1);
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
       const __m512 scale = _mm512_set1_ps(a->scales[line + i]);

@@ -9,7 +9,7 @@ namespace moxie::kernels {
 
 const MicroTiles& micro_int8() {
 #ifndef MOXIE_SCALAR_ONLY
-  if (has_bf16_tiles() && cpu().avx512_vnni) return kMicroInt8Avx512;
+  if (has_avx512_vnni()) return kMicroInt8Avx512;
 #endif
   return kMicroInt8Scalar;
 }
@@ -66,11 +66,13 @@ float plain(BFloat16 x) {
   return to_float(x);
 }
 
-// Line i of a band in tiles [first, first + tiles) along k, whose numbers share a scale.
-void put_line(const float* numbers, int64_t first, int64_t tiles, Side side, int64_t i,
+// Line i of a band from tile `first` along k on: `count` numbers, which share a scale, and zeros to
+// the last tile's end.
+void put_line(const float* numbers, int64_t first, int64_t count, Side side, int64_t i,
               BFloat16* band) {
+  const int64_t tiles = (count + kTileDepth - 1) / kTileDepth;
   int32_t magnitude = 0;
-  for (int64_t p = 0; p < tiles * kTileDepth; ++p)
+  for (int64_t p = 0; p < count; ++p)
     magnitude = std::max(magnitude, magnitude_bits(numbers[p]));
   const RoundingSteps steps = rounding_steps(magnitude, 127);
   for (int64_t t = 0; t < tiles; ++t, numbers += kTileDepth) {
@@ -96,6 +98,7 @@ void put_line(const float* numbers, int64_t first, int64_t tiles, Side side, int
       b.scales[line] = steps.scale;
       b.ends_block = t + 1 == tiles ? 1 : 0;
       b.has_minima = 0;
+      b.is_half = count - t * kTileDepth <= kTileDepth / 2 ? 1 : 0;
     }
   }
 }
@@ -110,7 +113,7 @@ void pack(const T* src, int64_t line, int64_t step, int64_t lines, int64_t k, Si
       float numbers[kInt8Block] = {};
       for (int64_t at = p; i < lines && at < end; ++at)
         numbers[at - p] = plain(src[i * line + at * step]);
-      put_line(numbers, p / kTileDepth, (end - p + kTileDepth - 1) / kTileDepth, side, i, band);
+      put_line(numbers, p / kTileDepth, end - p, side, i, band);
     }
   }
 }

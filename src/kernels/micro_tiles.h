@@ -46,7 +46,8 @@ struct [[gnu::may_alias]] Int8TileB {
   float scales[kLines];  // of a block, in its last tile
   float minima[kLines];
   int32_t ends_block, has_minima;
-  int32_t unused[14];
+  int32_t is_half;  // the second half of the k's is not there: nor has A numbers in it but zeros
+  int32_t unused[13];
 };
 inline constexpr int64_t kInt8Block = 128;  // numbers of B along k that share a scale
 

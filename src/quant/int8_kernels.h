@@ -102,10 +102,6 @@ void dots_scalar(const Int8Product& p, int64_t begin, int64_t end) {
   }
 }
 
-inline bool has_avx512_vnni() {
-  return active_isa() == Isa::kAvx512 && cpu().avx512_vnni;
-}
-
 template <class F>
 int64_t many() {
 #ifndef MOXIE_SCALAR_ONLY
@@ -161,6 +157,7 @@ void pack_scalar(const std::byte* rows, int64_t stride, int64_t lines, int64_t b
     }
     tiles->ends_block = 1;
     tiles->has_minima = F::kMinima != Minima::kNone ? 1 : 0;
+    tiles->is_half = 0;
   }
 }
 

@@ -335,6 +335,7 @@ template <class F>
         _mm512_storeu_ps(tiles->minima, block.minimum_of(g));
       tiles->ends_block = 1;
       tiles->has_minima = F::kMinima != Minima::kNone ? 1 : 0;
+      tiles->is_half = 0;
     }
     at.advance(F::kBytes);
   }

@@ -4,10 +4,12 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <span>
 
 #include "base/cpu.h"
 #include "base/threads.h"
 #include "kernels/micro16.h"
+#include "kernels/pair_products.h"
 #include "kernels/rounding.h"
 #include "quant/codec.h"
 #include "quant/format.h"
@@ -38,7 +40,7 @@ BFloat16 bf16_above(float x) {
 }
 
 #ifndef MOXIE_SCALAR_ONLY
-constexpr int64_t kRowsAtOnce = 6;  // of y, whose sums the registers hold
+constexpr int kMostRows = 6;  // of y, whose sums the registers hold
 
 [[gnu::target("avx2,fma"), gnu::always_inline]] inline __m256 bf16_of_eight(const __m128i* from) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(from)), 16));
@@ -81,6 +83,48 @@ template <int kR>
     if (width < kStrip) std::copy_n(part, width, row);
   }
 }
+
+// The same by AVX-512 VNNI, of up to 16 rows.
+template <int kR>
+[[gnu::target("avx512f,avx512bw,avx512vnni")]] void add_tile_avx512(const std::byte* strip,
+                                                                    const InnerRows& h,
+                                                                    int64_t first, float* y,
+                                                                    int64_t ld, int64_t width) {
+  __m512i totals[kR];
+#pragma GCC unroll 16
+  for (int i = 0; i < kR; ++i) totals[i] = _mm512_setzero_si512();
+  const auto* words = reinterpret_cast<const __m256i*>(strip);
+  const int64_t row = h.pairs;
+  const int32_t* codes = h.codes + first * row;
+  const int32_t* fours[] = {codes, codes + 4 * row, codes + 8 * row, codes + 12 * row};
+  for (int i = 0; i < kR; ++i) _mm_prefetch(y + (first + kR + i) * ld, _MM_HINT_T0);
+  for (int64_t p = 0; p < h.pairs; ++p) {
+    const __m512i b = _mm512_cvtepi8_epi16(_mm256_loadu_si256(words + 1 + p));
+#pragma GCC unroll 16
+    for (int i = 0; i < kR; ++i)
+      kernels::add_products(fours[i / 4] + i % 4 * row + p, b, totals[i]);
+  }
+  const auto mask = static_cast<__mmask16>(width < kStrip ? (1 << width) - 1 : 0xFFFF);
+  const __m512 scales =
+      _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(words)), 16));
+#pragma GCC unroll 16
+  for (int i = 0; i < kR; ++i) {
+    float* at = y + (first + i) * ld;
+    const __m512 scale = _mm512_mul_ps(scales, _mm512_set1_ps(h.scales[first + i]));
+    const __m512 sum = _mm512_cvtepi32_ps(totals[i]);
+    _mm512_mask_storeu_ps(at, mask, _mm512_fmadd_ps(scale, sum, _mm512_maskz_loadu_ps(mask, at)));
+  }
+}
+
+using AddTile = void(const std::byte* strip, const InnerRows& h, int64_t first, float* y,
+                     int64_t ld, int64_t width);
+struct RowsAtOnce {
+  int64_t rows;
+  AddTile* add;
+};
+constexpr RowsAtOnce kTilesAvx2[] = {{kMostRows, add_tile<kMostRows>}, {1, add_tile<1>}};
+constexpr RowsAtOnce kTilesAvx512[] = {
+    {16, add_tile_avx512<16>}, {4, add_tile_avx512<4>}, {1, add_tile_avx512<1>}};
 #endif
 
 }  // namespace
@@ -181,13 +225,14 @@ void LowRankCopy::add_to_scalar(const InnerRows& h, float* y, int64_t begin, int
 void LowRankCopy::add_to(const InnerRows& h, float* y, int64_t begin, int64_t end) const {
 #ifndef MOXIE_SCALAR_ONLY
   if (active_isa() >= Isa::kAvx2) {
+    using Tiles = std::span<const RowsAtOnce>;
+    const Tiles tiles = has_avx512_vnni() ? Tiles(kTilesAvx512) : Tiles(kTilesAvx2);
     for (int64_t r = begin; r < end; r += kStrip) {
-      const std::byte* strip = strip_of(r);
-      const int64_t width = std::min(kStrip, end - r);
       int64_t i = 0;
-      for (; i + kRowsAtOnce <= h.count; i += kRowsAtOnce)
-        add_tile<kRowsAtOnce>(strip, h, i, y + r, rows_, width);
-      for (; i < h.count; ++i) add_tile<1>(strip, h, i, y + r, rows_, width);
+      for (const RowsAtOnce& tile : tiles) {
+        for (; i + tile.rows <= h.count; i += tile.rows)
+          tile.add(strip_of(r), h, i, y + r, rows_, std::min(kStrip, end - r));
+      }
     }
     return;
   }

@@ -54,7 +54,7 @@ struct Inner {
 TEST(LowRank, PathsAgreeBitForBit) {
   for (const int64_t rank : {1, 3, 16, 21, 64}) {
     const Attached attached(45, rank);  // not a whole strip at the end
-    for (const int64_t n : {1, 5, 6, 14}) {
+    for (const int64_t n : {1, 5, 6, 14, 37}) {
       auto h = normals(n * rank, 3);
       h[0] *= 1e4f;
       const Inner inner(h, rank);
