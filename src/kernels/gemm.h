@@ -86,8 +86,10 @@ struct RowDecoder {
   // Few rows are then multiplied with them as they stand, which gives the bits of decoding.
   const void* values = nullptr;
   DType dtype = DType::kF32;
-  // decode, rounded to bf16; may be null. Tiles of 8-bit integers are rounded from it.
-  void (*decode_bf16)(const void* context, int64_t row, int64_t begin, int64_t end,
+  // decode of `rows` rows one after another, rounded to bf16, of columns that begin and end at
+  // multiples of 32; may be null. It asks for as many rows further on. Tiles of 8-bit integers are
+  // rounded from it.
+  void (*decode_bf16)(const void* context, int64_t row, int64_t rows, int64_t begin, int64_t end,
                       BFloat16* out) = nullptr;
   // Where that is there: the same of `lines` <= 16 rows as tiles of bf16, two apart; and of the
   // columns of `rows` <= 32 rows, which stand side by side: 32 give two tiles, `size` apart.

@@ -53,12 +53,6 @@ void decode_row(const RowDecoder& rows, int64_t row, int64_t stop, int64_t begin
   rows.decode(rows.context, row, begin, end, out);
 }
 
-void decode_row(const RowDecoder& rows, int64_t row, int64_t stop, int64_t begin, int64_t end,
-                BFloat16* out) {
-  ask_ahead(rows, row, stop, begin, end);
-  rows.decode_bf16(rows.context, row, begin, end, out);
-}
-
 int64_t column_unit(const Problem& t, int64_t tile_cols) {
   const bool by_blocks = t.b.decoder != nullptr && !t.b.is_transposed;
   return by_blocks ? std::max(tile_cols, t.b.decoder->granule) : tile_cols;

@@ -56,8 +56,6 @@ int64_t panel_depth(const Problem& t, int64_t most = kMostDepth);
 // come, since no prefetcher sees so short pieces coming.
 void decode_row(const RowDecoder& rows, int64_t row, int64_t stop, int64_t begin, int64_t end,
                 float* out);
-void decode_row(const RowDecoder& rows, int64_t row, int64_t stop, int64_t begin, int64_t end,
-                BFloat16* out);  // where it has decode_bf16
 
 // Columns of B that are packed at a time come in multiples of this.
 int64_t column_unit(const Problem& t, int64_t tile_cols);

@@ -67,6 +67,17 @@ inline __m512 load16(const BFloat16* src, __mmask16 mask) {
   return widened(_mm256_maskz_loadu_epi16(mask, src));
 }
 
+// Magnitudes of bf16 are found two in a word: its upper half and its lower one.
+inline __m512i larger_magnitudes(__m512i most, __m512i pairs) {
+  return _mm512_max_epu16(most, _mm512_and_si512(pairs, _mm512_set1_epi16(0x7FFF)));
+}
+inline __m512i upper_halves(__m512i pairs) {
+  return _mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xFFFF0000)));
+}
+inline __m512i lower_halves(__m512i pairs) {
+  return _mm512_slli_epi32(pairs, 16);
+}
+
 inline void store_factors(__m512 scales, __m512i sums, Int8TileA& tile) {
   _mm512_storeu_ps(tile.scales, scales);
   _mm512_storeu_si512(tile.starts,
@@ -181,19 +192,29 @@ void for_blocks(int64_t k, Side side, F f) {
   for (int64_t p = 0; p < k; p += block) f(Span{p, std::min(k, p + block)});
 }
 
+// Lanes the largest of which is that of line i's magnitudes in a block.
+template <class Read>
+inline __m512i largest_in(const Read& read, int i, Span span) {
+  if constexpr (requires { read.largest(i, span); }) {
+    return read.largest(i, span);
+  } else {
+    __m512 low, high;
+    __m512i most = _mm512_setzero_si512();
+    for (int64_t p = span.begin; p < span.end; p += kTileDepth) {
+      read(i, p, low, high);
+      most = _mm512_max_epi32(most, _mm512_max_epi32(magnitudes(low), magnitudes(high)));
+    }
+    return most;
+  }
+}
+
 // Sixteen lines of a block, of which read(i, p, low, high) gives 32 numbers of line i.
 template <class Read>
 void along_block(const Read& read, Span span, Side side, bool is_second, BFloat16* band) {
   __m512 low, high;
   __m512i most[16];
-  for (auto& v : most) v = _mm512_setzero_si512();
-  for (int64_t p = span.begin; p < span.end; p += kTileDepth) {
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) {
-      read(i, p, low, high);
-      most[i] = _mm512_max_epi32(most[i], _mm512_max_epi32(magnitudes(low), magnitudes(high)));
-    }
-  }
+  for (int i = 0; i < 16; ++i) most[i] = largest_in(read, i, span);
   const Steps steps = steps_of(largest_of(most));
   const bool are_all_used = steps.used == 0xFFFF;
   alignas(64) float inverses[16];

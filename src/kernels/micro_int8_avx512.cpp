@@ -83,13 +83,27 @@ void fetch_next_lines(const T* next, int64_t ld, Span span) {
   }
 }
 
+// Sixteen lines whose numbers are all there.
+template <class T>
+struct WholeLines {
+  const T* src;
+  int64_t ld;
+  void operator()(int i, int64_t p, __m512& low, __m512& high) const {
+    low = load16(src + i * ld + p);
+    high = load16(src + i * ld + p + 16);
+  }
+  __m512i largest(int i, Span span) const requires std::is_same_v<T, BFloat16> {
+    __m512i most = _mm512_setzero_si512();
+    for (int64_t p = span.begin; p < span.end; p += kTileDepth)
+      most = larger_magnitudes(most, _mm512_loadu_si512(src + i * ld + p));
+    return _mm512_max_epi32(lower_halves(most), upper_halves(most));
+  }
+};
+
 template <class T>
 void along_int8(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, BFloat16* band) {
   for (int64_t first = 0; first < lines; first += kLines, src += kLines * ld) {
-    const auto read_whole = [&](int i, int64_t p, __m512& low, __m512& high) {
-      low = load16(src + i * ld + p);
-      high = load16(src + i * ld + p + 16);
-    };
+    const WholeLines<T> read_whole{src, ld};
     const auto read_some = [&](int i, int64_t p, __m512& low, __m512& high) {
       const bool is_there = first + i < lines;
       const __mmask32 some = k - p >= kTileDepth ? ~0u : (1u << (k - p)) - 1;
@@ -107,8 +121,50 @@ void along_int8(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, B
   }
 }
 
+// A block of B whose 32 lines stand side by side in bf16. The largest numbers are found among
+// halves of words; even lines are rounded apart from odd ones.
+void across_whole(const BFloat16* src, int64_t ld, Span span, BFloat16* band) {
+  __m512i most = _mm512_setzero_si512();
+  for (int64_t p = span.begin; p < span.end; ++p) {
+    fetch_next_band(src + p * ld);
+    most = larger_magnitudes(most, _mm512_loadu_si512(src + p * ld));
+  }
+  const Steps even = steps_of(lower_halves(most)), odd = steps_of(upper_halves(most));
+  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+  for (int64_t at = span.begin; at < span.end; at += kTileDepth) {
+    __m512i fours[2][8];  // of lines 0 to 15 and of the others
+    for (int64_t q = 0; q < 8; ++q) {
+      __m512i evens[4], odds[4];
+      for (int64_t i = 0; i < 4; ++i) {
+        const int64_t p = at + 4 * q + i;
+        const __m512i pairs =
+            p < span.end ? _mm512_loadu_si512(src + p * ld) : _mm512_setzero_si512();
+        const auto code = [](__m512i bits, const Steps& steps) {
+          return _mm512_maskz_cvtps_epi32(steps.used,
+                                          _mm512_mul_ps(_mm512_castsi512_ps(bits), steps.inverses));
+        };
+        evens[i] = code(lower_halves(pairs), even);
+        odds[i] = code(upper_halves(pairs), odd);
+      }
+      const __m512i of_evens = fours_of(evens), of_odds = fours_of(odds);
+      fours[0][q] = _mm512_permutex2var_epi32(of_evens, low, of_odds);
+      fours[1][q] = _mm512_permutex2var_epi32(of_evens, high, of_odds);
+    }
+    for (int half = 0; half < 2; ++half) {
+      store_b(fours[half], _mm512_permutex2var_ps(even.scales, half == 0 ? low : high, odd.scales),
+              span.end - at, *reinterpret_cast<Int8TileB*>(tile_at(band, at, half > 0)));
+    }
+  }
+}
+
 template <class T>
 void across_int8(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, BFloat16* band) {
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    if (lines == kBandLines && side == Side::kB) {
+      return for_blocks(k, side, [&](Span span) { across_whole(src, ld, span, band); });
+    }
+  }
   for (int64_t first = 0; first < lines; first += kLines, src += kLines) {
     const int64_t count = std::min(kLines, lines - first);
     const auto mask = static_cast<__mmask16>((1u << count) - 1);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <type_traits>
 
 #include "base/error.h"
 #include "kernels/gemm_parts.h"
@@ -22,6 +23,17 @@ void across(Tiles kind, const BFloat16* src, int64_t ld, int64_t lines, int64_t 
   micro_tiles(kind).across_bf16(src, ld, lines, k, Side::kB, band);
 }
 
+// Columns [begin, end) of `count` rows, of which there are some up to `stop`.
+void decode(const RowDecoder& b, int64_t row, int64_t count, int64_t stop, int64_t begin,
+            int64_t end, float* out) {
+  for (int64_t i = 0; i < count; ++i)
+    decode_row(b, row + i, stop, begin, end, out + i * (end - begin));
+}
+void decode(const RowDecoder& b, int64_t row, int64_t count, int64_t /*stop*/, int64_t begin,
+            int64_t end, BFloat16* out) {
+  b.decode_bf16(b.context, row, count, begin, end, out);
+}
+
 // Columns [j0, j1) of B in [k0, k1) as bands `size` numbers apart, where it is given by rows of n:
 // T says in what. `rows`: where it stands so, null where it is decoded.
 template <class T>
@@ -39,31 +51,32 @@ void pack_rows(const Source& b, Tiles kind, const T* rows, int64_t k0, int64_t k
     }
     for (int64_t first = 0; first < count; first += kLines) {
       const int64_t lines = std::min(kLines, count - first);
-      for (int64_t i = 0; i < lines; ++i)
-        decode_row(*b.decoder, j + first + i, j1, k0, k1, buffer + i * depth);
+      decode(*b.decoder, j + first, lines, j1, k0, k1, buffer);
       along(kind, buffer, depth, lines, depth, band + first / kLines * tile_size(kind));
     }
   }
 }
 
-// The same of a B that is given by rows of k: as many at a time as share scales.
+// The same of a B that is given by rows of k: as many at a time as share scales, and of those that
+// are decoded to bf16 32 columns, which are in L1 until they are packed.
 template <class T>
 void pack_columns(const Source& b, Tiles kind, const T* rows, int64_t k0, int64_t k1, int64_t j0,
                   int64_t j1, int64_t size, BFloat16* bands) {
-  const int64_t width = j1 - j0;
   const bool decodes = rows == nullptr;
   const int64_t step = kind == Tiles::kInt8 ? kInt8Block : kTileDepth;
-  auto* buffer = reinterpret_cast<T*>(
-      scratch(Scratch::kRows, decodes ? static_cast<size_t>(step * width) : 0));
+  const int64_t wide = decodes && std::is_same_v<T, BFloat16> ? kBandLines : j1 - j0;
+  auto* buffer =
+      reinterpret_cast<T*>(scratch(Scratch::kRows, decodes ? static_cast<size_t>(step * wide) : 0));
   for (int64_t p = k0; p < k1; p += step, bands += step / kTileDepth * pair_size(kind)) {
     const int64_t depth = std::min(step, k1 - p);
-    for (int64_t i = 0; decodes && i < depth; ++i)
-      decode_row(*b.decoder, p + i, k1, j0, j1, buffer + i * width);
-    const T* from = decodes ? buffer : rows + p * b.ld + j0;
-    const int64_t ld = decodes ? width : b.ld;
-    for (int64_t j = j0; j < j1; j += kBandLines) {
-      across(kind, from + (j - j0), ld, std::min(kBandLines, j1 - j), depth,
-             bands + (j - j0) / kBandLines * size);
+    for (int64_t from = j0; from < j1; from += wide) {
+      const int64_t to = std::min(j1, from + wide);
+      if (decodes) decode(*b.decoder, p, depth, k1, from, to, buffer);
+      const T* block = decodes ? buffer : rows + p * b.ld + from;
+      for (int64_t j = from; j < to; j += kBandLines) {
+        across(kind, block + (j - from), decodes ? to - from : b.ld, std::min(kBandLines, to - j),
+               depth, bands + (j - j0) / kBandLines * size);
+      }
     }
   }
 }

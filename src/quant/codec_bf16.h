@@ -75,16 +75,6 @@ struct BlockBF16 {
   }
 };
 
-template <class F>
-[[gnu::target(MOXIE_BF16_TARGET)]] void decode_bf16(const std::byte* src, BFloat16* dst,
-                                                    int64_t n) noexcept {
-  for (int64_t b = 0; b < n / F::kBlock; ++b, src += F::kBytes) {
-    const BlockBF16<F> block(src);
-    for (int g = 0; g < block.kGroups; ++g, dst += kInt8Group)
-      _mm512_storeu_si512(dst, block.group(g));
-  }
-}
-
 // The 32 numbers of a row's group, or zeros; asks for those of the row that stands `ahead` bytes
 // further on.
 template <class F>
@@ -94,6 +84,17 @@ MOXIE_BF16 __m512i group_of(const std::byte* row, int64_t group, bool is_there, 
   const auto g = static_cast<int>(group % kGroups);
   __builtin_prefetch(block + ahead + g * F::kBytes / kGroups);
   return is_there ? BlockBF16<F>(block).group(g) : _mm512_setzero_si512();
+}
+
+// TilesBF16::decode
+template <class F>
+[[gnu::target(MOXIE_BF16_TARGET)]] void decode_bf16(const std::byte* rows, int64_t stride,
+                                                    int64_t count, int64_t begin, int64_t end,
+                                                    BFloat16* dst) noexcept {
+  for (int64_t i = 0; i < count; ++i) {
+    for (int64_t group = begin; group < end; ++group, dst += kInt8Group)
+      _mm512_storeu_si512(dst, group_of<F>(rows + i * stride, group, true, count * stride));
+  }
 }
 
 // TilesBF16::along

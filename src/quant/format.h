@@ -13,11 +13,14 @@ namespace moxie::quant {
 
 struct Int8Kernels;  // int8.h
 
-// decode, rounded to bf16, for CPUs where has_bf16_tiles(): the numbers in their order, or as tiles
-// of a right matrix (kernels/micro_tiles.h), of groups [begin, end) of 32 columns.
+// decode, rounded to bf16, for CPUs where has_bf16_tiles(): groups [begin, end) of 32 columns of
+// rows that stand `stride` bytes apart, in their order or as tiles of a right matrix
+// (kernels/micro_tiles.h). Each asks for the same of as many rows further on.
 struct TilesBF16 {
-  void (*decode)(const std::byte* src, BFloat16* dst, int64_t n) noexcept;
-  // `lines` <= 16 rows, `stride` bytes apart, as lines along their columns: tiles two apart.
+  // `count` rows, one after another.
+  void (*decode)(const std::byte* rows, int64_t stride, int64_t count, int64_t begin, int64_t end,
+                 BFloat16* dst) noexcept;
+  // `lines` <= 16 rows as lines along their columns: tiles two apart.
   void (*along)(const std::byte* rows, int64_t stride, int64_t lines, int64_t begin, int64_t end,
                 BFloat16* tiles) noexcept;
   // The columns of `count` <= 32 rows as lines: each group gives two tiles, `size` numbers apart.

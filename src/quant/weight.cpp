@@ -51,9 +51,10 @@ void fetch_part(const void* context, int64_t row, int64_t begin, int64_t end) {
   fetch_lines(rows.at, row_bytes(rows.format, end - begin));
 }
 
-void decode_part_bf16(const void* context, int64_t row, int64_t begin, int64_t end, BFloat16* out) {
-  const Rows rows = rows_of(context, row, begin);
-  rows.format.bf16->decode(rows.at, out, end - begin);
+void decode_bf16(const void* context, int64_t row, int64_t count, int64_t begin, int64_t end,
+                 BFloat16* out) {
+  const Rows rows = rows_of(context, row);
+  rows.format.bf16->decode(rows.at, rows.stride, count, begin / kInt8Group, end / kInt8Group, out);
 }
 
 void along_bf16(const void* context, int64_t row, int64_t lines, int64_t begin, int64_t end,
@@ -254,7 +255,7 @@ kernels::RowDecoder Weight::decoder(int64_t n) const {
   kernels::RowDecoder rows{this, rounds ? decode_rounded : decode_part, format()->block};
   rows.fetch = fetch_part;
   if (format()->bf16 != nullptr && runs_packed(n)) {
-    rows.decode_bf16 = decode_part_bf16;
+    rows.decode_bf16 = decode_bf16;
     rows.along_bf16 = along_bf16;
     rows.across_bf16 = across_bf16;
   }

@@ -124,7 +124,7 @@ TEST(Formats, DecodingToBF16RoundsWhatDecodingGives) {
     std::vector<float> exact(static_cast<size_t>(n));
     std::vector<BFloat16> rounded(exact.size());
     format.decode(bytes.data(), exact.data(), n);
-    format.bf16->decode(bytes.data(), rounded.data(), n);
+    format.bf16->decode(bytes.data(), row_bytes(format, n), 1, 0, n / 32, rounded.data());
     for (size_t i = 0; i < rounded.size(); ++i) {
       if (std::isnan(exact[i])) {
         ASSERT_TRUE(std::isnan(to_float(rounded[i]))) << row.name << " at " << i;
@@ -151,7 +151,7 @@ TEST(Formats, TilesOfBF16HoldWhatDecodingGives) {
     Rng rng(7);
     for (std::byte& byte : bytes) byte = static_cast<std::byte>(rng.next() & 255);
     std::vector<BFloat16> rows(static_cast<size_t>(kRows * kCols));
-    format.bf16->decode(bytes.data(), rows.data(), kRows * kCols);
+    format.bf16->decode(bytes.data(), stride, kRows, 0, kGroups, rows.data());
     const auto expect_same = [&](auto pack, auto pack_plain, const char* what) {
       std::vector<BFloat16> got(static_cast<size_t>(kGroups * kernels::kTilePair)), wanted(got);
       pack(got.data());
