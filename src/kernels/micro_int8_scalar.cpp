@@ -72,8 +72,7 @@ void put_line(const float* numbers, int64_t first, int64_t count, Side side, int
               BFloat16* band) {
   const int64_t tiles = (count + kTileDepth - 1) / kTileDepth;
   int32_t magnitude = 0;
-  for (int64_t p = 0; p < count; ++p)
-    magnitude = std::max(magnitude, magnitude_bits(numbers[p]));
+  for (int64_t p = 0; p < count; ++p) magnitude = std::max(magnitude, magnitude_bits(numbers[p]));
   const RoundingSteps steps = rounding_steps(magnitude, 127);
   for (int64_t t = 0; t < tiles; ++t, numbers += kTileDepth) {
     auto& a = tile_of_a(band, 2 * (first + t) + i / kLines);

@@ -5,7 +5,17 @@
 
 namespace moxie::kernels {
 
-enum class Scratch { kRows, kPanels, kStrips, kTiles, kInt8Rows, kInt8Panels, kCodes, kCount };
+enum class Scratch {
+  kRows,
+  kPanels,
+  kStrips,
+  kTiles,
+  kInt8Rows,
+  kInt8Prepared,
+  kInt8Panels,
+  kCodes,
+  kCount
+};
 
 // At least `floats` floats; the contents are unspecified, and lost at the slot's next call.
 float* scratch(Scratch slot, size_t floats);

@@ -33,11 +33,12 @@ struct Int8Rows {
   float* scales = nullptr;    // [count, cols / 32]: d
   float* sums = nullptr;      // [count, cols / 32]: d times the sum of the codes
   int32_t* halves = nullptr;  // [count, cols / 32]: two int16, sums of the codes 0..15 and 16..31
+  uint64_t id = 0;            // no others have, ever; 0: none, and nothing is known of them later
   int64_t groups() const { return cols / kInt8Group; }
   Int8Rows part(int64_t begin, int64_t end) const {
     const int64_t skipped = begin * groups();
-    return {end - begin,      cols,           codes + skipped * kInt8Group,
-            scales + skipped, sums + skipped, halves + skipped};
+    return {end - begin,      cols, codes + skipped * kInt8Group, scales + skipped, sums + skipped,
+            halves + skipped, 0};
   }
 };
 // Room for n rows, in floats, and the rows there.

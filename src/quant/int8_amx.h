@@ -134,13 +134,13 @@ template <class F>
   const int64_t most = std::min(p.x.count, kRowsPrepared);
   const int64_t blocks = (most + amx::kLines - 1) / amx::kLines;
   const int64_t sums_size = blocks * amx::kLines * amx::kLines;
-  const auto [x, weight, sums] =
-      panel_memory<amx::XGroup, amx::WeightGroup, float>(blocks * groups, amx::kDepth, sums_size);
+  const auto [weight, sums] = panel_memory<amx::WeightGroup, float>(amx::kDepth, sums_size);
   const int64_t whole = begin + (end - begin) / amx::kLines * amx::kLines;
   const amx::Tiles tiles(F::kMinima, F::kMultipliers);
   for (int64_t first = 0; first < p.x.count; first += most) {
     const int64_t count = std::min(p.x.count - first, most);
-    amx::turn_rows(p.x, first, count, x);
+    const auto [x, is_there] = prepared_rows<amx::XGroup>(p.x, first, blocks * groups);
+    if (!is_there) amx::turn_rows(p.x, first, count, x);
     for (int64_t row = begin; row < whole; row += amx::kLines) {
       const std::byte* at = p.weight + row * p.stride;
       std::fill_n(sums, sums_size, 0.0f);

@@ -36,6 +36,30 @@ std::tuple<T*...> panel_memory(Count... counts) {
   return {reinterpret_cast<T*>(take(static_cast<size_t>(counts) * sizeof(T)))...};
 }
 
+// What the thread's memory of rows of x holds that a kernel has prepared: those from `first` on, in
+// one layout of them.
+struct PreparedRows {
+  uint64_t id = 0;
+  int64_t first = 0;
+  const char* layout = nullptr;
+  bool operator==(const PreparedRows&) const = default;
+};
+PreparedRows& prepared_here();
+template <class T, int kOffset>
+inline constexpr char kLayout = 0;  // its address tells layouts apart
+
+// That memory for `count` T, and whether the rows of x are there already: a thread takes many parts
+// of the products with them. Else the caller prepares them.
+template <class T, int kOffset = 0>
+std::pair<T*, bool> prepared_rows(const Int8Rows& x, int64_t first, int64_t count) {
+  auto* memory = kernels::scratch(kernels::Scratch::kInt8Prepared,
+                                  static_cast<size_t>(count) * sizeof(T) / sizeof(float));
+  const PreparedRows wanted{x.id, first, &kLayout<T, kOffset>};
+  const bool is_there = x.id != 0 && prepared_here() == wanted;
+  prepared_here() = wanted;
+  return {reinterpret_cast<T*>(memory), is_there};
+}
+
 }  // namespace moxie::quant
 
 #define MOXIE_INT8 [[gnu::target("avx2,fma,f16c"), gnu::always_inline]] inline

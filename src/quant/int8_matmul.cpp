@@ -14,6 +14,7 @@
 #include "kernels/scratch.h"
 #include "quant/codec_avx2.h"
 #include "quant/int8.h"
+#include "quant/int8_lanes.h"
 #include "quant/low_rank.h"
 
 namespace moxie::quant {
@@ -102,6 +103,13 @@ MOXIE_AVX2 int32_t total(__m128i v) {
 
 }  // namespace
 
+#ifndef MOXIE_SCALAR_ONLY
+PreparedRows& prepared_here() {
+  thread_local PreparedRows prepared;
+  return prepared;
+}
+#endif
+
 void quantise_rows_scalar(const float* x, const Int8Rows& out, int64_t begin, int64_t end) {
   for (int64_t g = begin * out.groups(); g < end * out.groups(); ++g) {
     quantise_group(x + g * kInt8Group, out, g);
@@ -128,7 +136,8 @@ Int8Rows rows_in(float* memory, int64_t n, int64_t cols) {
           reinterpret_cast<int8_t*>(memory),
           scales,
           scales + groups,
-          reinterpret_cast<int32_t*>(scales + 2 * groups)};
+          reinterpret_cast<int32_t*>(scales + 2 * groups),
+          0};
 }
 
 void quantise_all(const float* x, const Int8Rows& out) {
@@ -152,6 +161,8 @@ class Products {
     float* memory = kernels::scratch(kernels::Scratch::kInt8Rows, static_cast<size_t>(floats));
     const auto take = [&memory](int64_t count) { return std::exchange(memory, memory + count); };
     rows_ = rows_in(take(floats_of_rows(n, cols)), n, cols);
+    static std::atomic<uint64_t> last_id = 0;
+    rows_.id = ++last_id;
     for (const Int8Matrix& m : matrices) {
       if (m.attached == nullptr) continue;
       const int64_t rank = m.attached->rank();

@@ -60,16 +60,23 @@ MOXIE_SIXTEENS void fill_panel(Rows at, int64_t groups, int step, PanelGroup* pa
   }
 }
 
+// Bytes that come from memory meanwhile, `step` with each group: more at once would have to wait.
+struct Ahead {
+  const std::byte* at;
+  int64_t step;
+};
+
 // kS panels, whose groups alternate, with four rows of x, of which y has `rows`.
 template <class F, int kS>
 MOXIE_SIXTEENS void run_tile(const PanelGroup* panels, const FourRows* x, int64_t groups, float* y,
-                             int64_t ld, int64_t rows, bool accumulate) {
+                             int64_t ld, int64_t rows, bool accumulate, Ahead ahead) {
   __m512 acc[4][kS];
 #pragma GCC unroll 4
   for (auto& row : acc) {
     for (auto& sum : row) sum = _mm512_setzero_ps();
   }
-  for (const FourRows* x_end = x + groups; x < x_end; ++x, panels += kS) {
+  for (const FourRows* x_end = x + groups; x < x_end; ++x, panels += kS, ahead.at += ahead.step) {
+    fetch_lines(ahead.at, ahead.step);
     __m512i sums[4][kS];
 #pragma GCC unroll 8
     for (int k = 0; k < 8; ++k) {
@@ -112,12 +119,13 @@ MOXIE_SIXTEENS void run_strip(const Int8Product& p, const FourRows* x, int64_t f
   const std::byte* at = p.weight + row * p.stride;
   for (int s = 0; s < kS; ++s, at += kRows * p.stride)
     fill_panel<F>({at, at + 8 * p.stride, p.stride}, groups, kS, panels + s);
-  // The next rows of the weight come from memory while these are multiplied.
-  const int64_t share = kRows * kS * p.stride / ((count + 3) / 4);
+  // The next rows of the weight are asked for while these are multiplied.
+  const int64_t parts = (count + 3) / 4 * groups;
+  Ahead ahead{at, (kRows * kS * p.stride + parts - 1) / parts};
   float* y = p.y + first * p.ld + row;
-  for (int64_t i = 0; i < count; i += 4, x += groups, y += 4 * p.ld, at += share) {
-    fetch_lines(at, share);
-    run_tile<F, kS>(panels, x, groups, y, p.ld, count - i, p.accumulate);
+  for (int64_t i = 0; i < count; i += 4, x += groups, y += 4 * p.ld) {
+    run_tile<F, kS>(panels, x, groups, y, p.ld, count - i, p.accumulate, ahead);
+    ahead.at += groups * ahead.step;
   }
 }
 
@@ -132,12 +140,12 @@ template <class F>
   const int64_t groups = p.x.groups();
   const int64_t most = std::min(p.x.count, kRowsPrepared);
   const int64_t fours = (most + 3) / 4 * groups;
-  const auto [x, panels] =
-      panel_memory<sixteens::FourRows, sixteens::PanelGroup>(fours, 2 * groups);
+  const auto [panels] = panel_memory<sixteens::PanelGroup>(2 * groups);
   const int64_t whole = begin + (end - begin) / sixteens::kRows * sixteens::kRows;
   for (int64_t first = 0; first < p.x.count; first += most) {
     const int64_t count = std::min(p.x.count - first, most);
-    sixteens::prepare_rows<F>(p.x, first, count, x);
+    const auto [x, is_there] = prepared_rows<sixteens::FourRows, F::kOffset>(p.x, first, fours);
+    if (!is_there) sixteens::prepare_rows<F>(p.x, first, count, x);
     int64_t row = begin;
     for (; row + 2 * sixteens::kRows <= whole; row += 2 * sixteens::kRows)
       sixteens::run_strip<F, 2>(p, x, first, count, panels, row);

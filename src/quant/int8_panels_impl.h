@@ -318,10 +318,11 @@ void panels(const Int8Product& p, int64_t begin, int64_t end) {
   const int64_t groups = p.x.groups();
   const int64_t most = std::min(p.x.count, kRowsPrepared);
   const int64_t fours = (most + 3) / 4 * groups;
-  const auto [x, panels] = panel_memory<RowsGroup<F>, PanelGroup<F>>(fours, 2 * groups);
+  const auto [panels] = panel_memory<PanelGroup<F>>(2 * groups);
   for (int64_t first = 0; first < p.x.count; first += most) {
     const int64_t last = std::min(p.x.count, first + most);
-    prepare_rows<F>(p.x, first, last, x);
+    const auto [x, is_there] = prepared_rows<RowsGroup<F>>(p.x, first, fours);
+    if (!is_there) prepare_rows<F>(p.x, first, last, x);
     for (int64_t row = begin; row < end; row += 16) {
       if (end - row > 8) {
         run_strip<F, 2>(p, x, first, last, panels, row, end);
