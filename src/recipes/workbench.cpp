@@ -12,7 +12,8 @@ quant::Compute compute_for(const std::string& dtype) {
   using quant::Compute;
   if (dtype == "f32") return Compute::kF32;
   if (dtype == "int16") return Compute::kInt16;
-  if (dtype == "bf16" || has_bf16_tiles()) return Compute::kBF16;
+  if (dtype == "bf16") return Compute::kBF16;
+  if (has_bf16_tiles()) return bf16_runs_on_fma() ? Compute::kInt16 : Compute::kBF16;
   return kernels::int16_is_faster() ? Compute::kInt8 : Compute::kF32;
 }
 

@@ -112,7 +112,7 @@ MachineLimits measure_limits() {
     limits.bf16_gflops = std::max(own_gflops(operands, kernels::Arithmetic::kBF16),
                                   packed_gflops(operands, Type::kBF16));
   }
-  if (kernels::int16_is_faster())
+  if (kernels::int16_is_faster() || bf16_runs_on_fma())
     limits.int16_gflops = own_gflops(operands, kernels::Arithmetic::kInt16);
   limits.gigabytes = read_gigabytes();
   return limits;
