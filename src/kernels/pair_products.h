@@ -1,5 +1,6 @@
 #pragma once
 // The step of products in 16-bit integers by AVX-512 VNNI: micro16_avx512.cpp, quant/low_rank.cpp.
+#ifndef MOXIE_SCALAR_ONLY
 #include <immintrin.h>
 
 #include <cstdint>
@@ -14,3 +15,4 @@ namespace moxie::kernels {
 }
 
 }  // namespace moxie::kernels
+#endif
