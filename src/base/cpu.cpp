@@ -114,7 +114,8 @@ const bool kHasAvx512BF16 =
     active_isa() == Isa::kAvx512 && cpu().avx512_bf16 && wished_isa() != "avx512_vnni";
 
 bool has_avx512_vnni() {
-  return active_isa() == Isa::kAvx512 && cpu().avx512_vnni;
+  static const bool has = active_isa() == Isa::kAvx512 && cpu().avx512_vnni;
+  return has;
 }
 
 bool has_bf16_tiles() {

@@ -48,8 +48,8 @@ void soften(const float* s, int64_t stride, int64_t rows, int64_t n, float* most
 void transpose(const float* from, int64_t ld, int64_t rows, int64_t cols, float* to) {
   for (int64_t i = 0; i < rows; i += 16) {
     for (int64_t c = 0; c < cols; c += 16) {
-      const auto in = static_cast<__mmask16>(rows - i >= 16 ? 0xFFFF : (1 << (rows - i)) - 1);
-      const auto out = static_cast<__mmask16>(cols - c >= 16 ? 0xFFFF : (1 << (cols - c)) - 1);
+      const __mmask16 in = first_lanes(rows - i);
+      const __mmask16 out = first_lanes(cols - c);
       __m512i lines[16];
       for (int64_t k = 0; k < 16; ++k) {
         const __mmask16 mask = c + k < cols ? in : 0;

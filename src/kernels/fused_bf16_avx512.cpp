@@ -165,10 +165,8 @@ template <class To>
 void exponentials(const float* s, int64_t cols, float factor, const SoftmaxRows& rows,
                   float* relative, BFloat16* w) {
   To to(w);
-  const auto low_mask = static_cast<__mmask16>(cols >= 16 ? 0xFFFF : (1 << cols) - 1);
-  const auto high_mask = static_cast<__mmask16>(cols >= 32  ? 0xFFFF
-                                                : cols > 16 ? (1 << (cols - 16)) - 1
-                                                            : 0);
+  const __mmask16 low_mask = first_lanes(cols);
+  const __mmask16 high_mask = first_lanes(cols - 16);
   const __m512 by = _mm512_set1_ps(factor);
   const __m512 never = _mm512_set1_ps(-1e30f);  // finite, or exp2 would make a NaN of it
   for (int64_t i = 0; i < kBandLines; ++i, s += kBandLines) {

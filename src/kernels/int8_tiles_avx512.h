@@ -1,6 +1,6 @@
 #pragma once
-// Rounding of sixteen lines at a time to tiles of 8-bit integers (micro_tiles.h), for sources that
-// are compiled for AVX-512 VNNI. Everything has internal linkage, as in micro_impl.h.
+// Rounding of sixteen lines at a time to integers, and to tiles of 8-bit ones (micro_tiles.h), for
+// sources that are compiled for AVX-512 VNNI. Everything has internal linkage, as in micro_impl.h.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -12,16 +12,18 @@
 namespace moxie::kernels {
 namespace {
 
-// rounding_steps() of 16 lines by the bits of their largest magnitudes.
+// rounding_steps() of 16 lines by the bits of their largest magnitudes, to codes of at most `most`.
 struct Steps {
   __m512 scales, inverses;
   __mmask16 used;  // the others' codes are 0: infinite, no numbers or too small
 };
-inline Steps steps_of(__m512i magnitudes) {
+inline Steps steps_of(__m512i magnitudes, int most = 127) {
+  const auto codes = static_cast<float>(most);
   const __m512 top = _mm512_castsi512_ps(magnitudes);
-  const __m512 unit = _mm512_set1_ps(127.0f);
+  const __m512 unit = _mm512_set1_ps(codes);
   const __mmask16 none = _mm512_cmpge_epi32_mask(magnitudes, _mm512_set1_epi32(0x7F800000));
-  const __mmask16 small = _mm512_cmp_ps_mask(top, _mm512_set1_ps(0x1.0p-119f), _CMP_LT_OQ);
+  const __mmask16 small =
+      _mm512_cmp_ps_mask(top, _mm512_set1_ps((codes + 1) * 0x1.0p-126f), _CMP_LT_OQ);
   const auto used = static_cast<__mmask16>(~(none | small));
   const __m512 scales = _mm512_maskz_div_ps(used, top, unit);
   const __m512 nan = _mm512_castsi512_ps(_mm512_set1_epi32(0x7FC00000));
@@ -67,15 +69,15 @@ inline __m512 load16(const BFloat16* src, __mmask16 mask) {
   return widened(_mm256_maskz_loadu_epi16(mask, src));
 }
 
-// Magnitudes of bf16 are found two in a word: its upper half and its lower one.
+// Magnitudes of bf16 are found two in a word; those of its first numbers and of its second.
 inline __m512i larger_magnitudes(__m512i most, __m512i pairs) {
   return _mm512_max_epu16(most, _mm512_and_si512(pairs, _mm512_set1_epi16(0x7FFF)));
 }
-inline __m512i upper_halves(__m512i pairs) {
-  return _mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xFFFF0000)));
+inline __m512i even_magnitudes(__m512i most) {
+  return _mm512_castps_si512(evens(most));
 }
-inline __m512i lower_halves(__m512i pairs) {
-  return _mm512_slli_epi32(pairs, 16);
+inline __m512i odd_magnitudes(__m512i most) {
+  return _mm512_castps_si512(odds(most));
 }
 
 inline void store_factors(__m512 scales, __m512i sums, Int8TileA& tile) {

@@ -5,11 +5,11 @@
 #include <bit>
 #include <cmath>
 
+#include "kernels/int8_tiles_avx512.h"
 #include "kernels/integer_tile_avx2.h"
 #include "kernels/micro16.h"
 #include "kernels/pair_products.h"
 #include "kernels/rounding.h"
-#include "kernels/transpose_avx512.h"
 
 namespace moxie::kernels {
 namespace {
@@ -17,10 +17,6 @@ namespace {
 // The register tile is 16 x 16: a pair of rows of B meets each pair of A by one VPDPWSSD of AVX-512
 // VNNI, 32 multiply-adds.
 constexpr int kRows = 16;
-
-inline __mmask16 first_lanes(int64_t count) {
-  return static_cast<__mmask16>(count >= 16 ? 0xFFFF : (1 << std::max<int64_t>(count, 0)) - 1);
-}
 
 template <int kR>
 void full_tile(const Tile16& t) {
@@ -51,10 +47,6 @@ void tile(const Tile16& t) {
   run_rows<kRows>(t, []<int kR>(const Tile16& part) { full_tile<kR>(part); });
 }
 
-inline __m512i bits_of_magnitude(__m512 x) {
-  return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7FFFFFFF));
-}
-
 // Rounds k numbers to codes of at most `most`, the largest of them having these bits.
 float round_with(const float* x, int64_t k, int32_t magnitude, int most, int16_t* codes) {
   const RoundingSteps steps = rounding_steps(magnitude, most);
@@ -80,8 +72,7 @@ float round_with(const float* x, int64_t k, int32_t magnitude, int most, int16_t
 float round_row(const float* x, int64_t k, int most, int16_t* codes) {
   __m512i top = _mm512_setzero_si512();
   for (int64_t p = 0; p < k; p += 16)
-    top =
-        _mm512_max_epi32(top, bits_of_magnitude(_mm512_maskz_loadu_ps(first_lanes(k - p), x + p)));
+    top = _mm512_max_epi32(top, magnitudes(_mm512_maskz_loadu_ps(first_lanes(k - p), x + p)));
   return round_with(x, k, _mm512_reduce_max_epi32(top), most, codes);
 }
 
@@ -89,7 +80,7 @@ float round_spread(const float* x, int64_t k, int16_t* codes) {
   __m512i top = _mm512_setzero_si512();
   __m512 sums = _mm512_setzero_ps();
   for (int64_t p = 0; p < k; p += 16) {
-    const __m512i bits = bits_of_magnitude(_mm512_maskz_loadu_ps(first_lanes(k - p), x + p));
+    const __m512i bits = magnitudes(_mm512_maskz_loadu_ps(first_lanes(k - p), x + p));
     top = _mm512_max_epi32(top, bits);
     sums = _mm512_add_ps(sums, _mm512_castsi512_ps(bits));
   }
@@ -99,34 +90,15 @@ float round_spread(const float* x, int64_t k, int16_t* codes) {
   return round_with(x, k, magnitude, spread_codes(std::bit_cast<float>(magnitude), lanes), codes);
 }
 
-// rounding_steps() of 16 columns.
-struct ColumnSteps {
-  __m512 scales, inverses;
-  __mmask16 is_used;
-};
-ColumnSteps column_steps(__m512i magnitudes) {
-  constexpr auto kMost = static_cast<float>(kMost16);
-  const __m512 top = _mm512_castsi512_ps(magnitudes);
-  const __m512 unit = _mm512_set1_ps(kMost);
-  const __mmask16 is_none = _mm512_cmpgt_epi32_mask(magnitudes, _mm512_set1_epi32(0x7F7FFFFF));
-  const auto is_used = static_cast<__mmask16>(
-      ~is_none & _mm512_cmp_ps_mask(top, _mm512_set1_ps((kMost + 1) * 0x1.0p-126f), _CMP_GE_OQ));
-  const __m512 nan = _mm512_castsi512_ps(_mm512_set1_epi32(0x7FC00000));
-  const __m512 scales = _mm512_maskz_div_ps(is_used, top, unit);
-  return {_mm512_mask_mov_ps(scales, is_none, nan), _mm512_maskz_div_ps(is_used, unit, top),
-          is_used};
-}
-
 // The codes of two rows side by side.
 void round_columns(const float* x, int64_t ld, int64_t k, int n, int32_t* panel, float* scales) {
   const __mmask16 mask = first_lanes(n);
-  __m512i magnitudes = _mm512_setzero_si512();
+  __m512i most = _mm512_setzero_si512();
   for (int64_t p = 0; p < k; ++p)
-    magnitudes =
-        _mm512_max_epi32(magnitudes, bits_of_magnitude(_mm512_maskz_loadu_ps(mask, x + p * ld)));
-  const ColumnSteps steps = column_steps(magnitudes);
+    most = _mm512_max_epi32(most, magnitudes(_mm512_maskz_loadu_ps(mask, x + p * ld)));
+  const Steps steps = steps_of(most, kMost16);
   _mm512_storeu_ps(scales, steps.scales);
-  const __mmask16 is_used = mask & steps.is_used;  // 0 times what is no number would be no code
+  const __mmask16 is_used = mask & steps.used;  // 0 times what is no number would be no code
   const auto codes = [&](int64_t p) {
     return _mm512_cvtps_epi32(
         _mm512_mul_ps(_mm512_maskz_loadu_ps(is_used, x + p * ld), steps.inverses));

@@ -15,14 +15,6 @@ struct WideBlock {
   alignas(64) float b[kWideDepth][kBandLines];  // likewise
 };
 
-inline __m512 evens(__m512i pairs) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
-}
-inline __m512 odds(__m512i pairs) {
-  return _mm512_castsi512_ps(
-      _mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xFFFF0000))));
-}
-
 void widen_a(const TileBlock& t, int64_t first, int64_t tiles, WideBlock& wide) {
   for (int64_t p = 0; p < tiles; ++p) {
     const BFloat16* tile = t.a + (first + p) * kTilePair;

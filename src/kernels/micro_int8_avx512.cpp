@@ -96,7 +96,7 @@ struct WholeLines {
     __m512i most = _mm512_setzero_si512();
     for (int64_t p = span.begin; p < span.end; p += kTileDepth)
       most = larger_magnitudes(most, _mm512_loadu_si512(src + i * ld + p));
-    return _mm512_max_epi32(lower_halves(most), upper_halves(most));
+    return _mm512_max_epi32(even_magnitudes(most), odd_magnitudes(most));
   }
 };
 
@@ -129,25 +129,24 @@ void across_whole(const BFloat16* src, int64_t ld, Span span, BFloat16* band) {
     fetch_next_band(src + p * ld);
     most = larger_magnitudes(most, _mm512_loadu_si512(src + p * ld));
   }
-  const Steps even = steps_of(lower_halves(most)), odd = steps_of(upper_halves(most));
+  const Steps even = steps_of(even_magnitudes(most)), odd = steps_of(odd_magnitudes(most));
   const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
   const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
   for (int64_t at = span.begin; at < span.end; at += kTileDepth) {
     __m512i fours[2][8];  // of lines 0 to 15 and of the others
     for (int64_t q = 0; q < 8; ++q) {
-      __m512i evens[4], odds[4];
+      __m512i even_codes[4], odd_codes[4];
       for (int64_t i = 0; i < 4; ++i) {
         const int64_t p = at + 4 * q + i;
         const __m512i pairs =
             p < span.end ? _mm512_loadu_si512(src + p * ld) : _mm512_setzero_si512();
-        const auto code = [](__m512i bits, const Steps& steps) {
-          return _mm512_maskz_cvtps_epi32(steps.used,
-                                          _mm512_mul_ps(_mm512_castsi512_ps(bits), steps.inverses));
+        const auto code = [](__m512 numbers, const Steps& steps) {
+          return _mm512_maskz_cvtps_epi32(steps.used, _mm512_mul_ps(numbers, steps.inverses));
         };
-        evens[i] = code(lower_halves(pairs), even);
-        odds[i] = code(upper_halves(pairs), odd);
+        even_codes[i] = code(evens(pairs), even);
+        odd_codes[i] = code(odds(pairs), odd);
       }
-      const __m512i of_evens = fours_of(evens), of_odds = fours_of(odds);
+      const __m512i of_evens = fours_of(even_codes), of_odds = fours_of(odd_codes);
       fours[0][q] = _mm512_permutex2var_epi32(of_evens, low, of_odds);
       fours[1][q] = _mm512_permutex2var_epi32(of_evens, high, of_odds);
     }

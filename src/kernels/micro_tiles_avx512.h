@@ -14,6 +14,19 @@
 namespace moxie::kernels {
 namespace {
 
+inline __mmask16 first_lanes(int64_t count) {
+  return static_cast<__mmask16>(count >= 16 ? 0xFFFF : (1 << std::max<int64_t>(count, 0)) - 1);
+}
+
+// Of pairs of bf16 the first of each and the second, as f32.
+inline __m512 evens(__m512i pairs) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+}
+inline __m512 odds(__m512i pairs) {
+  return _mm512_castsi512_ps(
+      _mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xFFFF0000))));
+}
+
 // 32 numbers, of which those of the mask are read, as bf16.
 inline __m512i load32(const float* src, __mmask32 mask) {
   const __m512 low = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), src);
@@ -119,7 +132,7 @@ inline void load_sums(const TileBlock& t, float* sums) {
 // c (+)= alpha sums for the rows and columns that a block has.
 inline void store_sums(const TileBlock& t, const float* sums, int64_t rows, float* c, bool adds) {
   for (int64_t j = 0; j < t.cols; j += 16) {
-    const auto mask = static_cast<__mmask16>(t.cols - j >= 16 ? 0xFFFF : (1 << (t.cols - j)) - 1);
+    const __mmask16 mask = first_lanes(t.cols - j);
     for (int64_t i = 0; i < rows; ++i) {
       float* out = c + i * t.ldc + j;
       const __m512 before = adds ? _mm512_maskz_loadu_ps(mask, out) : _mm512_setzero_ps();

@@ -205,6 +205,7 @@ struct Int16Tiles {
 
   static void multiply(int64_t m, int64_t n, int64_t k, const Left& a, const Right& b, float* c,
                        int64_t ldc, float alpha, bool accumulate) {
+    const Micro16& kernel = micro16();
     float scales[kCols16];
     for (int64_t i = 0; i < m; ++i) scales[i] = alpha * a.scales[i];
     Tile16 tile{
@@ -213,7 +214,7 @@ struct Int16Tiles {
     for (int64_t j = 0; j < n; j += kCols16) {
       tile.n = static_cast<int>(std::min<int64_t>(kCols16, n - j));
       tile.c = c + j;
-      micro16().tile(tile);
+      kernel.tile(tile);
       tile.b += b.panel;
       tile.b_scales += kCols16;
     }

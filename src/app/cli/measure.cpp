@@ -12,6 +12,8 @@
 #include "kernels/gemm.h"
 #include "kernels/micro.h"
 #include "kernels/onednn.h"
+#include "quant/weight.h"
+#include "recipes/workbench.h"
 
 namespace moxie::cli {
 namespace {
@@ -112,7 +114,7 @@ MachineLimits measure_limits() {
     limits.bf16_gflops = std::max(own_gflops(operands, kernels::Arithmetic::kBF16),
                                   packed_gflops(operands, Type::kBF16));
   }
-  if (kernels::int16_is_faster() || bf16_runs_on_fma())
+  if (quant::arithmetic_of(recipes::compute_for("auto")) == kernels::Arithmetic::kInt16)
     limits.int16_gflops = own_gflops(operands, kernels::Arithmetic::kInt16);
   limits.gigabytes = read_gigabytes();
   return limits;
