@@ -101,26 +101,26 @@ MOXIE_INLINE void sweep(int64_t n, F f) {
   }
 }
 
+// The upper half of the lanes added to the lower until four are left.
+MOXIE_INLINE Four folded(Vec v) {
+#ifdef __AVX512F__
+  const auto eight = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+                     __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+#else
+  const Vec eight = v;
+#endif
+  return __builtin_shufflevector(eight, eight, 0, 1, 2, 3) +
+         __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+}
+
 MOXIE_INLINE float total(Vec v) {
-  float parts[kLanes];
-  __builtin_memcpy(parts, &v, sizeof(v));
-  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
-    for (int64_t i = 0; i < width; ++i) parts[i] += parts[i + width];
-  }
-  return parts[0];
+  const Four sums = folded(v);
+  return (sums[0] + sums[2]) + (sums[1] + sums[3]);
 }
 
 // total() of four at once, in the same order.
 MOXIE_INLINE Four totals(const Vec (&v)[4]) {
-  Four sums[4];
-  for (int k = 0; k < 4; ++k) {
-    Four parts[kLanes / 4];
-    __builtin_memcpy(parts, &v[k], sizeof(Vec));
-    for (int64_t width = kLanes / 8; width > 0; width /= 2) {
-      for (int64_t i = 0; i < width; ++i) parts[i] += parts[i + width];
-    }
-    sums[k] = parts[0];
-  }
+  const Four sums[] = {folded(v[0]), folded(v[1]), folded(v[2]), folded(v[3])};
   const Four low = _mm_movelh_ps(sums[0], sums[1]) + _mm_movehl_ps(sums[1], sums[0]);
   const Four high = _mm_movelh_ps(sums[2], sums[3]) + _mm_movehl_ps(sums[3], sums[2]);
   return _mm_hadd_ps(low, high);

@@ -142,7 +142,7 @@ LowRankCopy::LowRankCopy(int64_t rank, int64_t cols, int64_t rows)
   kernels_ = format.int8;
   stride_ = row_bytes(format, cols);
   strips_at_ = (rank * stride_ + kStrip - 1) / kStrip * kStrip;
-  memory_.resize(static_cast<size_t>(strips_at_ + (rows + kStrip - 1) / kStrip * strip_bytes()));
+  memory_ = Tensor::zeros({strips_at_ + (rows + kStrip - 1) / kStrip * strip_bytes()}, DType::kU8);
 }
 
 std::shared_ptr<const LowRankCopy> LowRankCopy::make(const float* a, const float* b, int64_t rank,
@@ -167,7 +167,7 @@ void LowRankCopy::keep_a(const float* a) {
     for (int64_t k = begin; k < end; ++k) {
       std::transform(a + k * cols_, a + (k + 1) * cols_, scaled.begin(),
                      [this](float x) { return x / unit_; });
-      format.encode(scaled.data(), memory_.data() + k * stride_, cols_);
+      format.encode(scaled.data(), memory() + k * stride_, cols_);
     }
   });
 }
@@ -175,7 +175,7 @@ void LowRankCopy::keep_a(const float* a) {
 void LowRankCopy::keep_b(const float* b, float factor) {
   parallel_for(rows_, 64, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      std::byte* strip = memory_.data() + strips_at_ + r / kStrip * strip_bytes();
+      std::byte* strip = memory() + strips_at_ + r / kStrip * strip_bytes();
       const float top = largest(b + r * rank_, rank_) * std::fabs(factor);
       if (top < kLeast) continue;  // zeros
       const BFloat16 scale = bf16_above(top / 127.0f);
@@ -193,11 +193,11 @@ void LowRankCopy::keep_b(const float* b, float factor) {
 }
 
 Int8Matrix LowRankCopy::inner(float* h) const {
-  return {kernels_, memory_.data(), stride_, rank_, h, nullptr};
+  return {kernels_, memory(), stride_, rank_, h, nullptr};
 }
 
 void LowRankCopy::fetch_inner() const {
-  fetch_lines(memory_.data(), rank_ * stride_);
+  fetch_lines(memory(), rank_ * stride_);
 }
 
 void LowRankCopy::fetch(int64_t begin, int64_t end) const {

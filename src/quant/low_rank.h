@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "quant/int8.h"
+#include "tensor/tensor.h"
 
 namespace moxie::quant {
 
@@ -37,7 +38,7 @@ class LowRankCopy {
 
   int64_t rank() const { return rank_; }
   float unit() const { return unit_; }  // the power of two: h is made of A over it
-  size_t bytes() const { return memory_.size(); }
+  size_t bytes() const { return memory_.bytes(); }
   Int8Matrix inner(float* h) const;  // the product that makes h [n, rank] of x
   // Asks for A, or for what columns [begin, end) need of B: too short to be seen coming.
   void fetch_inner() const;
@@ -51,9 +52,10 @@ class LowRankCopy {
   void keep_a(const float* a);
   void keep_b(const float* b, float factor);
   int64_t pairs() const { return (rank_ + 1) / 2; }
+  std::byte* memory() const { return static_cast<std::byte*>(memory_.raw()); }
   int64_t strip_bytes() const { return 2 * kStrip * (1 + pairs()); }
   const std::byte* strip_of(int64_t row) const {
-    return memory_.data() + strips_at_ + row / kStrip * strip_bytes();
+    return memory() + strips_at_ + row / kStrip * strip_bytes();
   }
   int64_t rank_, cols_, rows_;
   const Int8Kernels* kernels_;  // of A's format
@@ -61,7 +63,7 @@ class LowRankCopy {
   float unit_ = 1;
   // A, then B: of each strip its bf16 scales and the code pairs [pairs, kStrip]. Products ask for
   // rows ahead of those they multiply, and what follows A is needed next.
-  std::vector<std::byte> memory_;
+  Tensor memory_;
 };
 
 }  // namespace moxie::quant

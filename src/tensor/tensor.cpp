@@ -48,7 +48,7 @@ class Arena {
  private:
   static constexpr size_t kAlignment = 64;
   static constexpr size_t kIdleFloor = size_t{16} << 20;
-  static constexpr size_t kLarge = size_t{64} << 10;  // from here on in large pages
+  static constexpr size_t kLarge = size_t{8} << 10;  // from here on in large pages
 
   // 32 steps between powers of two: at most 3% is wasted, sizes meet again, and there are never
   // many lists to look through.
