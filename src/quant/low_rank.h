@@ -11,7 +11,6 @@
 //   y_r = fma(s_r * t, sum_k c_rk p_k, y_r), the sum exact in integers
 // A row h that holds an infinity or a NaN makes its y NaN; one below 2^-111 is zero.
 #include <memory>
-#include <vector>
 
 #include "quant/int8.h"
 #include "tensor/tensor.h"
