@@ -101,26 +101,40 @@ MOXIE_INLINE void sweep(int64_t n, F f) {
   }
 }
 
-// The upper half of the lanes added to the lower until four are left.
-MOXIE_INLINE Four folded(Vec v) {
+// join(lower, upper) of the two halves of the lanes, until four are left.
+template <class Join>
+MOXIE_INLINE Four folded(Vec v, Join join) {
 #ifdef __AVX512F__
-  const auto eight = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
-                     __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  const auto eight = join(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7),
+                          __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
 #else
   const Vec eight = v;
 #endif
-  return __builtin_shufflevector(eight, eight, 0, 1, 2, 3) +
-         __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+  return join(__builtin_shufflevector(eight, eight, 0, 1, 2, 3),
+              __builtin_shufflevector(eight, eight, 4, 5, 6, 7));
 }
 
+constexpr auto kSum = [](auto a, auto b) __attribute__((always_inline)) {
+  return a + b;
+};
+constexpr auto kLarger = [](auto a, auto b) __attribute__((always_inline)) {
+  return b > a ? b : a;
+};
+
+// The same down to one lane.
+template <class Join>
+MOXIE_INLINE float joined(Vec v, Join join) {
+  const Four four = folded(v, join);
+  return join(join(four[0], four[2]), join(four[1], four[3]));
+}
 MOXIE_INLINE float total(Vec v) {
-  const Four sums = folded(v);
-  return (sums[0] + sums[2]) + (sums[1] + sums[3]);
+  return joined(v, kSum);
 }
 
 // total() of four at once, in the same order.
 MOXIE_INLINE Four totals(const Vec (&v)[4]) {
-  const Four sums[] = {folded(v[0]), folded(v[1]), folded(v[2]), folded(v[3])};
+  const Four sums[] = {folded(v[0], kSum), folded(v[1], kSum), folded(v[2], kSum),
+                       folded(v[3], kSum)};
   const Four low = _mm_movelh_ps(sums[0], sums[1]) + _mm_movehl_ps(sums[1], sums[0]);
   const Four high = _mm_movelh_ps(sums[2], sums[3]) + _mm_movehl_ps(sums[3], sums[2]);
   return _mm_hadd_ps(low, high);
@@ -197,19 +211,9 @@ void exp_row(const float* x, float* y, int64_t n) {
 float max_row(const float* x, int64_t n) {
   Vec most = splat(-INFINITY);
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const Vec v = load(x + i);
-    most = v > most ? v : most;
-  }
-  float parts[kLanes];
-  store(parts, most);
-  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
-    for (int64_t lane = 0; lane < width; ++lane) {
-      parts[lane] = parts[lane + width] > parts[lane] ? parts[lane + width] : parts[lane];
-    }
-  }
-  float best = parts[0];
-  for (; i < n; ++i) best = x[i] > best ? x[i] : best;
+  for (; i + kLanes <= n; i += kLanes) most = kLarger(most, load(x + i));
+  float best = joined(most, kLarger);
+  for (; i < n; ++i) best = kLarger(best, x[i]);
   return best;
 }
 
@@ -326,10 +330,8 @@ void dots(const float* x, const R* rows, int64_t stride, int64_t n, int64_t d, f
       c += v * read(row + 2 * stride);
       e += v * read(row + 3 * stride);
     });
-    y[j] = factor * total(a);
-    y[j + 1] = factor * total(b);
-    y[j + 2] = factor * total(c);
-    y[j + 3] = factor * total(e);
+    const Four four = factor * totals({a, b, c, e});
+    __builtin_memcpy(y + j, &four, sizeof(four));
   }
   for (; j < n; ++j) y[j] = factor * dot_row(x, rows + j * stride, d);
 }

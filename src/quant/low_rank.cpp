@@ -176,7 +176,7 @@ void LowRankCopy::keep_a(const float* a) {
 void LowRankCopy::keep_b(const float* b, float factor) {
   parallel_for(rows_, 64, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      std::byte* strip = memory() + strips_at_ + r / kStrip * strip_bytes();
+      std::byte* strip = strip_of(r);
       const float top = largest(b + r * rank_, rank_) * std::fabs(factor);
       if (top < kLeast) continue;  // zeros
       const BFloat16 scale = bf16_above(top / 127.0f);

@@ -53,7 +53,7 @@ class LowRankCopy {
   int64_t pairs() const { return (rank_ + 1) / 2; }
   std::byte* memory() const { return static_cast<std::byte*>(memory_.raw()); }
   int64_t strip_bytes() const { return 2 * kStrip * (1 + pairs()); }
-  const std::byte* strip_of(int64_t row) const {
+  std::byte* strip_of(int64_t row) const {
     return memory() + strips_at_ + row / kStrip * strip_bytes();
   }
   int64_t rank_, cols_, rows_;
