@@ -9,6 +9,7 @@ void multiply_rows(const TileBlock& t, int from) {
   const auto* a =
       reinterpret_cast<const char*>(t.a + from / 16 * kTileSize + from % 16 * kTileDepth);
   const BFloat16* from_b = t.b;
+  if (t.goes_on) fetch_sums<8, kB>(t, from);
   __m512 sums[8][kB];
   for (auto& row : sums) {
     for (auto& sum : row) sum = _mm512_setzero_ps();

@@ -28,6 +28,11 @@ template <int kR>
 void full_tile(int64_t k, const float* a, int64_t a_row, int64_t a_step, const float* b,
                int64_t ldb, float* c, int64_t ldc, float alpha, bool accumulate) {
   Vec sums[kR][2] = {};
+#pragma GCC unroll 16
+  for (int i = 0; i < kR; ++i) {
+    __builtin_prefetch(c + i * ldc, 1);
+    if constexpr (kVector == 64) __builtin_prefetch(c + i * ldc + kLanes, 1);
+  }
   for (int64_t p = 0; p < k; ++p) {
     const Vec b0 = load(b);
     const Vec b1 = load(b + kLanes);

@@ -12,6 +12,7 @@ void multiply_rows(const TileBlock& t, int from) {
   const auto* a = reinterpret_cast<const Int8TileA*>(t.a) + from / 16;
   const auto* b = reinterpret_cast<const Int8TileB*>(t.b);
   const int line = from % 16;
+  if (t.goes_on) fetch_sums<kRows, kB>(t, from);
   __m512 sums[kRows][kB], parts[kRows][kB];
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < kB; ++j) sums[i][j] = parts[i][j] = _mm512_setzero_ps();
@@ -79,7 +80,7 @@ template <class T>
 void fetch_next_lines(const T* next, int64_t ld, Span span) {
   constexpr int64_t kLine = 64 / sizeof(T);
   for (int64_t i = 0; i < kLines; ++i, next += ld) {
-    for (int64_t p = span.begin; p < span.end; p += kLine) __builtin_prefetch(next + p);
+    for (int64_t p = span.begin; p < span.end; p += kLine) __builtin_prefetch(next + p, 0, 2);
   }
 }
 

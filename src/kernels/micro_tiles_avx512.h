@@ -79,7 +79,7 @@ void along(const T* src, int64_t ld, int64_t lines, int64_t k, Side side, BFloat
 // CPU's prefetchers see little.
 template <class T>
 inline void fetch_next_band(const T* lines) {
-  __builtin_prefetch(lines + kBandLines);
+  __builtin_prefetch(lines + kBandLines, 0, 2);
 }
 
 template <class T>
@@ -139,6 +139,14 @@ inline void store_sums(const TileBlock& t, const float* sums, int64_t rows, floa
       const __m512 sum = _mm512_loadu_ps(sums + 32 * i + j);
       _mm512_mask_storeu_ps(out, mask, _mm512_fmadd_ps(_mm512_set1_ps(t.alpha), sum, before));
     }
+  }
+}
+
+// Asks for rows of c that are written later.
+template <int kR, int kB>
+inline void fetch_sums(const TileBlock& t, int from) {
+  for (int i = 0; i < kR && from + i < t.rows; ++i) {
+    for (int j = 0; j < kB; ++j) __builtin_prefetch(t.c + (from + i) * t.ldc + 16 * j, 1);
   }
 }
 
