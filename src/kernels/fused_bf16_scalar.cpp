@@ -9,10 +9,10 @@ namespace moxie::kernels {
 
 const FusedTiles& fused(Tiles tiles) {
 #ifndef MOXIE_SCALAR_ONLY
-  if (&micro_tiles(tiles) == &kMicroInt8Avx512) return kFusedInt8Avx512;
+  if (is_int8(tiles) && &micro_int8() == &kMicroInt8Avx512) return kFusedInt8Avx512;
   if (tiles == Tiles::kBF16 && has_bf16_tiles()) return kFusedBF16Avx512;
 #endif
-  return tiles == Tiles::kBF16 ? kFusedBF16Scalar : kFusedInt8Scalar;
+  return is_int8(tiles) ? kFusedInt8Scalar : kFusedBF16Scalar;
 }
 
 const FusedAttention& fused_attention() {

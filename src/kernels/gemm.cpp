@@ -140,7 +140,8 @@ void run(const Problem& t, Arithmetic arithmetic) {
     return multiply_codes(t);
   if (arithmetic == Arithmetic::kBF16 || arithmetic == Arithmetic::kGradients8)
     return multiply_tiles(t, Tiles::kBF16);
-  if (arithmetic == Arithmetic::kTiles8) return multiply_tiles(t, Tiles::kInt8);
+  if (arithmetic == Arithmetic::kTiles8)
+    return multiply_tiles(t, t.b.is_transposed ? Tiles::kInt8 : Tiles::kInt8Wide);
   deal_rectangles(
       t, micro().rows, column_unit(t, micro().cols), pack_cost(t),
       [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) { rectangle(t, i0, i1, j0, j1); });

@@ -31,8 +31,8 @@ inline constexpr int64_t kFewRows = 4;
 // models", found that a weight's gradients need more than 8 bits.
 // kBF16 rounds both factors to bf16 (micro_tiles.h); sums are f32, in blocks along k. kTiles8
 // multiplies tiles of 8-bit integers (there too), as of frozen weights, where
-// int8_tiles_are_fastest(). Here a weight's gradients take part: their factors share scales in
-// blocks of 32 and 128 tokens instead of whole matrices. After Xi et al. (2024), "Jetfire:
+// int8_tiles_are_fastest(), gradients in Tiles::kInt8Wide. Here a weight's take part: their factors
+// share scales in blocks of 128 tokens instead of whole matrices. After Xi et al. (2024), "Jetfire:
 // Efficient and Accurate Transformer Pretraining with INT8 Data Flow and Per-Block Quantization".
 // kGradients8 is kBF16, but *_nn products of many rows take codes where takes_codes()
 // (coded_panel.h).

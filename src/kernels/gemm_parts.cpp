@@ -91,7 +91,7 @@ bool goes_by_rows(Tiles kind, int64_t bands, const Source& b) {
   constexpr int64_t kManyBands = 8;
   constexpr int64_t kManyInt8 = 24;  // fetching a packed panel is slower than multiplying with it
   if (packs_for_itself(kind, b)) return bands >= kOwnBands * thread_count();
-  return bands >= (kind == Tiles::kInt8 ? kManyInt8 : kManyBands);
+  return bands >= (is_int8(kind) ? kManyInt8 : kManyBands);
 }
 
 }  // namespace moxie::kernels

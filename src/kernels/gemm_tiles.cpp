@@ -36,7 +36,7 @@ struct PackedProblem {
   const Problem& t;
   const PackedRows& a;
   int64_t k0;
-  int64_t depth;                // of a block, a multiple of 32
+  int64_t depth;                // of a block, a multiple of least_depth(a.kind())
   const float* thin = nullptr;  // B for A's spare numbers, given as B is
 
   int64_t pair() const { return pair_size(a.kind()); }
@@ -49,6 +49,10 @@ struct PackedProblem {
     return a.tiles() - block * (depth / kTileDepth) + spare;
   }
 };
+
+int64_t block_depth(const Problem& t, Tiles kind) {
+  return round_up(panel_depth(t, kDeepest), least_depth(kind));
+}
 
 void pack_block(const PackedProblem& p, int64_t block, int64_t j0, int64_t j1, BFloat16* panel) {
   const Source& b = p.t.b;
@@ -152,7 +156,7 @@ void multiply_packed(const PackedRows& a, const Source& b, const float* thin, in
   if (a.rows() == 0 || n == 0) return;
   MOXIE_ASSERT(a.cols() > 0);
   const Problem t{a.rows(), n, a.cols(), nullptr, 0, 0, b, c, accumulate, alpha};
-  multiply({t, a, 0, round_up(panel_depth(t, kDeepest), kTileDepth), thin});
+  multiply({t, a, 0, block_depth(t, a.kind()), thin});
 }
 
 // C of one band with rows of k that are packed as an A, which are turned on the way.
@@ -182,7 +186,7 @@ void multiply_turned(const PackedRows& a, const PackedRows& b, float alpha, floa
 }  // namespace
 
 void multiply_tiles(const Problem& t, Tiles kind) {
-  const int64_t depth = round_up(panel_depth(t, kDeepest), kTileDepth);
+  const int64_t depth = block_depth(t, kind);
   const int64_t rows = round_up(t.m, kBandLines);
   const int64_t most = std::max<int64_t>(1, kMostNumbers / (rows * depth)) * depth;
   for (int64_t k0 = 0; k0 < t.k; k0 += most) {
@@ -211,14 +215,15 @@ void PackedRows::pack(const float* src, int64_t row, int64_t step) {
   };
   parallel_for(bands(), grain, [&](int64_t begin, int64_t end) {
     // Numbers that stand side by side in memory are read together: where these are of different
-    // lines, 32 k's of all bands before the next.
-    const int64_t depth = step == 1 ? cols_ : kTileDepth;
+    // lines, as many k's as share scales of all bands before the next.
+    const int64_t depth = step == 1 ? cols_ : least_depth(kind_);
     const auto pack = step == 1 ? kernel.along : kernel.across;
     const int64_t ld = step == 1 ? row : step;
     for (int64_t p = 0; p < cols_; p += depth) {
       for (int64_t index = begin; index < end; ++index) {
         pack(src + p * step + index * kBandLines * row, ld, lines_of(index),
-             std::min(depth, cols_ - p), Side::kA, band(index) + p / kTileDepth * pair_size(kind_));
+             std::min(depth, cols_ - p), left_side(kind_),
+             band(index) + p / kTileDepth * pair_size(kind_));
       }
     }
     // What turns a band reads all of it.
@@ -239,7 +244,7 @@ void PackedRows::set_spare(const float* h, float factor) {
       const int64_t i = index * kBandLines;
       const int64_t lines = std::min(kBandLines, rows_ - i);
       for (int64_t at = 0; at < lines * spare_; ++at) scaled[at] = factor * h[i * spare_ + at];
-      kernel.along(scaled, spare_, lines, spare_, Side::kA,
+      kernel.along(scaled, spare_, lines, spare_, left_side(kind_),
                    band(index) + tiles() * pair_size(kind_));
     }
   });

@@ -80,10 +80,13 @@ inline __m512i odd_magnitudes(__m512i most) {
   return _mm512_castps_si512(odds(most));
 }
 
-inline void store_factors(__m512 scales, __m512i sums, Int8TileA& tile) {
-  _mm512_storeu_ps(tile.scales, scales);
+inline void store_starts(__m512i sums, Int8TileA& tile) {
   _mm512_storeu_si512(tile.starts,
                       _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), sums), 7));
+}
+inline void store_factors(__m512 scales, __m512i sums, Int8TileA& tile) {
+  _mm512_storeu_ps(tile.scales, scales);
+  store_starts(sums, tile);
   _mm512_storeu_ps(tile.sums, _mm512_mul_ps(scales, _mm512_cvtepi32_ps(sums)));
 }
 
@@ -108,7 +111,8 @@ inline void store_b(const __m512i* fours, __m512 scales, int64_t left, Int8TileB
   tile.is_half = left <= kTileDepth / 2 ? 1 : 0;
 }
 
-inline void store_a(const __m512i* fours, __m512 scales, Int8TileA& tile) {
+// Returns the sums of the lines' codes.
+inline __m512i store_a(const __m512i* fours, __m512 scales, Int8TileA& tile) {
   __m512i sums = _mm512_setzero_si512();
   __m512i rows[16];  // the fours, then nothing
   for (int q = 0; q < 8; ++q) {
@@ -123,6 +127,7 @@ inline void store_a(const __m512i* fours, __m512 scales, Int8TileA& tile) {
                         _mm512_castsi512_si256(lines[i]));
   }
   store_factors(scales, sums, tile);
+  return sums;
 }
 
 // Codes of two lines as packing leaves them: in quarter l of a register elements 4 l .. 4 l + 3 of
@@ -210,6 +215,10 @@ inline __m512i largest_in(const Read& read, int i, Span span) {
   }
 }
 
+inline Int8TileA& tile_of_a(BFloat16* band, int64_t p, bool is_second) {
+  return *reinterpret_cast<Int8TileA*>(tile_at(band, p, is_second));
+}
+
 // Sixteen lines of a block, of which read(i, p, low, high) gives 32 numbers of line i.
 template <class Read>
 void along_block(const Read& read, Span span, Side side, bool is_second, BFloat16* band) {
@@ -221,8 +230,8 @@ void along_block(const Read& read, Span span, Side side, bool is_second, BFloat1
   const bool are_all_used = steps.used == 0xFFFF;
   alignas(64) float inverses[16];
   _mm512_store_ps(inverses, steps.inverses);
+  __m512i all = _mm512_setzero_si512();
   for (int64_t p = span.begin; p < span.end; p += kTileDepth) {
-    BFloat16* tile = tile_at(band, p, is_second);
     const auto round = [&](int i, __m512i& first, __m512i& second) {
       read(i, p, low, high);
       const __m512 inverse = _mm512_set1_ps(inverses[i]);
@@ -238,16 +247,20 @@ void along_block(const Read& read, Span span, Side side, bool is_second, BFloat1
       round(2 * j + 1, codes[2], codes[3]);
       pairs[j] = pack_two(codes[0], codes[1], codes[2], codes[3]);
     }
-    if (side == Side::kA) {
-      auto& a = *reinterpret_cast<Int8TileA*>(tile);
+    if (side != Side::kB) {
+      Int8TileA& a = tile_of_a(band, p, is_second);
+      const __m512i sums = sums_of(pairs);
+      all = _mm512_add_epi32(all, sums);
       store_lines(pairs, a);
-      store_factors(steps.scales, sums_of(pairs), a);
+      store_factors(steps.scales, sums, a);
       continue;
     }
     __m512i fours[8];
     turn_lines(pairs, fours);
-    store_b(fours, steps.scales, span.end - p, *reinterpret_cast<Int8TileB*>(tile));
+    store_b(fours, steps.scales, span.end - p,
+            *reinterpret_cast<Int8TileB*>(tile_at(band, p, is_second)));
   }
+  if (side == Side::kWideA) store_starts(all, tile_of_a(band, span.begin, is_second));
 }
 
 // Sixteen lines of a block, of which read(p) gives number p of all.
@@ -257,8 +270,8 @@ void across_block(const Read& read, Span span, Side side, bool is_second, BFloat
   for (int64_t p = span.begin; p < span.end; ++p)
     most = _mm512_max_epi32(most, magnitudes(read(p)));
   const Steps steps = steps_of(most);
+  __m512i all = _mm512_setzero_si512();
   for (int64_t at = span.begin; at < span.end; at += kTileDepth) {
-    BFloat16* tile = tile_at(band, at, is_second);
     __m512i fours[8];
     for (int64_t q = 0; q < 8; ++q) {
       __m512i codes[4];
@@ -269,12 +282,14 @@ void across_block(const Read& read, Span span, Side side, bool is_second, BFloat
       }
       fours[q] = fours_of(codes);
     }
-    if (side == Side::kA) {
-      store_a(fours, steps.scales, *reinterpret_cast<Int8TileA*>(tile));
+    if (side != Side::kB) {
+      all = _mm512_add_epi32(all, store_a(fours, steps.scales, tile_of_a(band, at, is_second)));
     } else {
-      store_b(fours, steps.scales, span.end - at, *reinterpret_cast<Int8TileB*>(tile));
+      store_b(fours, steps.scales, span.end - at,
+              *reinterpret_cast<Int8TileB*>(tile_at(band, at, is_second)));
     }
   }
+  if (side == Side::kWideA) store_starts(all, tile_of_a(band, span.begin, is_second));
 }
 
 }  // namespace

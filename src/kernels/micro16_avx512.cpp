@@ -25,7 +25,6 @@ void full_tile(const Tile16& t) {
   for (int i = 0; i < kR; ++i) sums[i] = _mm512_setzero_si512();
   const int32_t* b = t.b;
   const int64_t row = t.a_row;
-  for (int i = 0; i < kR; ++i) __builtin_prefetch(t.c + i * t.ldc, 1);
   const int32_t* a[] = {t.a, t.a + 4 * row, t.a + 8 * row, t.a + 12 * row};
   for (int64_t p = 0; p < t.pairs; ++p, b += kCols16) {
     const __m512i pairs = _mm512_loadu_si512(b);

@@ -7,7 +7,7 @@ namespace moxie::kernels {
 namespace {
 
 // Rows [from, from + kRows) of a block, of 16 kB columns.
-template <int kRows, int kB>
+template <int kRows, int kB, bool kIsWide>
 void multiply_rows(const TileBlock& t, int from) {
   const auto* a = reinterpret_cast<const Int8TileA*>(t.a) + from / 16;
   const auto* b = reinterpret_cast<const Int8TileB*>(t.b);
@@ -17,34 +17,40 @@ void multiply_rows(const TileBlock& t, int from) {
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < kB; ++j) sums[i][j] = parts[i][j] = _mm512_setzero_ps();
   }
+  const auto add_half = [&](int half, __m512i(&codes)[kRows][kB]) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+    for (int q = 4 * half; q < 4 * half + 4; ++q) {
+      __m512i w[kB];
+      for (int j = 0; j < kB; ++j) w[j] = _mm512_loadu_si512(b[j].codes[q]);
+#pragma GCC unroll 8
+      for (int i = 0; i < kRows; ++i) {
+        int32_t four;
+        std::memcpy(&four, a->codes[line + i] + 4 * q, 4);
+        const __m512i x = _mm512_set1_epi32(four);
+#pragma GCC unroll 2
+        for (int j = 0; j < kB; ++j) codes[i][j] = _mm512_dpbusd_epi32(codes[i][j], w[j], x);
+      }
+    }
+  };
   for (int64_t p = 0; p < t.depth; ++p, a += 2, b += 2) {
     __m512i codes[kRows][kB];
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
       for (int j = 0; j < kB; ++j) codes[i][j] = _mm512_set1_epi32(a->starts[line + i]);
     }
-    const auto add_half = [&](int half) __attribute__((always_inline)) {
-#pragma GCC unroll 4
-      for (int q = 4 * half; q < 4 * half + 4; ++q) {
-        __m512i w[kB];
-        for (int j = 0; j < kB; ++j) w[j] = _mm512_loadu_si512(b[j].codes[q]);
-#pragma GCC unroll 8
-        for (int i = 0; i < kRows; ++i) {
-          int32_t four;
-          std::memcpy(&four, a->codes[line + i] + 4 * q, 4);
-          const __m512i x = _mm512_set1_epi32(four);
-#pragma GCC unroll 2
-          for (int j = 0; j < kB; ++j) codes[i][j] = _mm512_dpbusd_epi32(codes[i][j], w[j], x);
-        }
-      }
-    };
-    add_half(0);
-    if (b->is_half == 0) add_half(1);
+    for (;; ++p, a += 2, b += 2) {  // what shares A's scales
+      add_half(0, codes);
+      if (b->is_half == 0) add_half(1, codes);
+      if (!kIsWide || b->ends_block != 0) break;
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
       const __m512 scale = _mm512_set1_ps(a->scales[line + i]);
-      for (int j = 0; j < kB; ++j)
-        parts[i][j] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(codes[i][j]), parts[i][j]);
+      for (int j = 0; j < kB; ++j) {
+        const __m512 number = _mm512_cvtepi32_ps(codes[i][j]);
+        parts[i][j] =
+            kIsWide ? _mm512_mul_ps(scale, number) : _mm512_fmadd_ps(scale, number, parts[i][j]);
+      }
     }
     if (b->ends_block != 0) {
       for (int j = 0; j < kB; ++j) {
@@ -55,7 +61,7 @@ void multiply_rows(const TileBlock& t, int from) {
           parts[i][j] = _mm512_setzero_ps();
         }
       }
-      for (int j = 0; b->has_minima != 0 && j < kB; ++j) {
+      for (int j = 0; !kIsWide && b->has_minima != 0 && j < kB; ++j) {
         const __m512 minima = _mm512_loadu_ps(b[j].minima);
 #pragma GCC unroll 8
         for (int i = 0; i < kRows; ++i)
@@ -66,11 +72,12 @@ void multiply_rows(const TileBlock& t, int from) {
   put_sums(t, from, sums);
 }
 
+template <bool kIsWide>
 void multiply(const TileBlock& t) {
   if (t.cols > 16) {  // eight sums at a time either way
-    for (int i = 0; i < t.rows; i += 4) multiply_rows<4, 2>(t, i);
+    for (int i = 0; i < t.rows; i += 4) multiply_rows<4, 2, kIsWide>(t, i);
   } else {
-    for (int i = 0; i < t.rows; i += 8) multiply_rows<8, 1>(t, i);
+    for (int i = 0; i < t.rows; i += 8) multiply_rows<8, 1, kIsWide>(t, i);
   }
 }
 
@@ -235,7 +242,7 @@ void nothing() {}
 
 }  // namespace
 
-const MicroTiles kMicroInt8Avx512{multiply,
+const MicroTiles kMicroInt8Avx512{multiply<false>,
                                   along_int8<float>,
                                   across_int8<float>,
                                   along_int8<BFloat16>,
@@ -244,6 +251,15 @@ const MicroTiles kMicroInt8Avx512{multiply,
                                   multiply_turned,
                                   nothing,
                                   nothing};
+const MicroTiles kMicroInt8WideAvx512{multiply<true>,
+                                      along_int8<float>,
+                                      across_int8<float>,
+                                      along_int8<BFloat16>,
+                                      across_int8<BFloat16>,
+                                      turn_int8,
+                                      multiply_turned,
+                                      nothing,
+                                      nothing};
 
 }  // namespace moxie::kernels
 #endif

@@ -14,6 +14,13 @@ const MicroTiles& micro_int8() {
   return kMicroInt8Scalar;
 }
 
+const MicroTiles& micro_int8_wide() {
+#ifndef MOXIE_SCALAR_ONLY
+  if (has_avx512_vnni()) return kMicroInt8WideAvx512;
+#endif
+  return kMicroInt8WideScalar;
+}
+
 bool int8_tiles_are_fastest() {
   return &micro_int8() != &kMicroInt8Scalar && !amx_is_active();
 }
@@ -34,6 +41,7 @@ const Int8TileB& tile_of_b(const BFloat16* band, int64_t index) {
   return reinterpret_cast<const Int8TileB*>(band)[index];
 }
 
+template <bool kIsWide>
 void multiply(const TileBlock& t) {
   for (int64_t i = 0; i < t.rows; ++i) {
     for (int64_t j = 0; j < t.cols; ++j) {
@@ -41,14 +49,17 @@ void multiply(const TileBlock& t) {
       const int64_t line = j % kLines;
       float sum = 0;
       float part = 0;
+      int32_t codes = 0;
+      bool begins = true;
       for (int64_t tile = 0; tile < t.depth; ++tile) {
         const auto& a = tile_of_a(t.a, 2 * tile + i / kLines);
         const auto& b = tile_of_b(t.b, 2 * tile + j / kLines);
-        int32_t codes = a.starts[row];
+        if (begins || !kIsWide) codes = a.starts[row];
         for (int64_t p = 0; p < kTileDepth; ++p)
           codes += a.codes[row][p] * b.codes[p / 4][line][p % 4];
-        part = std::fma(a.scales[row], static_cast<float>(codes), part);
-        if (b.ends_block == 0) continue;
+        begins = b.ends_block != 0;
+        if (begins || !kIsWide) part = std::fma(a.scales[row], static_cast<float>(codes), part);
+        if (!begins) continue;
         sum = std::fma(part, b.scales[line], sum);
         if (b.has_minima != 0) sum = std::fma(a.sums[row], b.minima[line], sum);
         part = 0;
@@ -74,6 +85,7 @@ void put_line(const float* numbers, int64_t first, int64_t count, Side side, int
   int32_t magnitude = 0;
   for (int64_t p = 0; p < count; ++p) magnitude = std::max(magnitude, magnitude_bits(numbers[p]));
   const RoundingSteps steps = rounding_steps(magnitude, 127);
+  int32_t all = 0;
   for (int64_t t = 0; t < tiles; ++t, numbers += kTileDepth) {
     auto& a = tile_of_a(band, 2 * (first + t) + i / kLines);
     auto& b = tile_of_b(band, 2 * (first + t) + i / kLines);
@@ -83,13 +95,14 @@ void put_line(const float* numbers, int64_t first, int64_t count, Side side, int
       const int code =
           steps.inverse == 0 ? 0 : static_cast<int>(std::nearbyint(numbers[p] * steps.inverse));
       sum += code;
-      if (side == Side::kA) {
+      if (side != Side::kB) {
         a.codes[line][p] = static_cast<int8_t>(code);
       } else {
         b.codes[p / 4][line][p % 4] = static_cast<uint8_t>(code + 128);
       }
     }
-    if (side == Side::kA) {
+    if (side != Side::kB) {
+      all += sum;
       a.scales[line] = steps.scale;
       a.starts[line] = -128 * sum;
       a.sums[line] = steps.scale * static_cast<float>(sum);
@@ -100,6 +113,7 @@ void put_line(const float* numbers, int64_t first, int64_t count, Side side, int
       b.is_half = count - t * kTileDepth <= kTileDepth / 2 ? 1 : 0;
     }
   }
+  if (side == Side::kWideA) tile_of_a(band, 2 * first + i / kLines).starts[i % kLines] = -128 * all;
 }
 
 template <class T>
@@ -144,8 +158,11 @@ void nothing() {}
 
 }  // namespace
 
-const MicroTiles kMicroInt8Scalar{multiply,        along<float>,     across<float>,
+const MicroTiles kMicroInt8Scalar{multiply<false>, along<float>,     across<float>,
                                   along<BFloat16>, across<BFloat16>, turn,
                                   nullptr,         nothing,          nothing};
+const MicroTiles kMicroInt8WideScalar{multiply<true>,  along<float>,     across<float>,
+                                      along<BFloat16>, across<BFloat16>, turn,
+                                      nullptr,         nothing,          nothing};
 
 }  // namespace moxie::kernels

@@ -63,7 +63,7 @@ template <class T>
 void pack_columns(const Source& b, Tiles kind, const T* rows, int64_t k0, int64_t k1, int64_t j0,
                   int64_t j1, int64_t size, BFloat16* bands) {
   const bool decodes = rows == nullptr;
-  const int64_t step = kind == Tiles::kInt8 ? kInt8Block : kTileDepth;
+  const int64_t step = is_int8(kind) ? kInt8Block : kTileDepth;
   const int64_t wide = decodes && std::is_same_v<T, BFloat16> ? kBandLines : j1 - j0;
   auto* buffer =
       reinterpret_cast<T*>(scratch(Scratch::kRows, decodes ? static_cast<size_t>(step * wide) : 0));
@@ -94,7 +94,7 @@ void turn_rows(const PackedRows& b, int64_t k0, int64_t k1, int64_t j0, int64_t 
 // Whether a decoder has tiles of such numbers itself.
 bool packs_itself(const RowDecoder& b, Tiles kind, bool is_transposed) {
   if (kind == Tiles::kBF16) return b.along_bf16 != nullptr;
-  return is_transposed && b.pack_int8 != nullptr;
+  return kind == Tiles::kInt8 && is_transposed && b.pack_int8 != nullptr;
 }
 
 // The same by what a decoder has for such tiles.

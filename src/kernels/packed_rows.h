@@ -44,7 +44,7 @@ class PackedRows {
 struct SharedRows {
   std::shared_ptr<PackedRows> bf16, int8;
   Tensor plain;
-  std::shared_ptr<PackedRows>& of(Tiles kind) { return kind == Tiles::kBF16 ? bf16 : int8; }
+  std::shared_ptr<PackedRows>& of(Tiles kind) { return is_int8(kind) ? int8 : bf16; }
 };
 
 // c[m, n] = a w^T + spare thin^T, w [n, cols]. thin [n, spare] may be null: then the first alone.

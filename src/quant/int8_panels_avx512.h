@@ -48,9 +48,7 @@ MOXIE_SIXTEENS void fill_panel(Rows at, int64_t groups, int step, PanelGroup* pa
     const Block<F> block(at);
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g, panel += step) {
-      __m512i codes[8];
-      load_codes<F>(at, g, block, codes);
-      fours_of<F>(codes, panel->codes);
+      load_fours<F>(at, g, block, panel->codes);
       panel->scale = block.scale;
       if constexpr (F::kMultipliers == Multipliers::kGroup)
         panel->multipliers = block.of_group(block.multipliers, g);

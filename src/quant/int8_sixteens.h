@@ -213,6 +213,25 @@ MOXIE_SIXTEENS void fours_of(const __m512i* codes, __m512i* fours) {
   }
 }
 
+// The same of group g as it stands; nibbles are turned before they are told apart.
+template <class F>
+MOXIE_SIXTEENS void load_fours(const Rows& at, int g, const Block<F>& block, __m512i* fours) {
+  if constexpr (requires { F::kNibblesAt; }) {
+    __m512i rows[4], words[4];
+    for (int j = 0; j < 4; ++j) rows[j] = bytes_of_four(at, j, F::kNibblesAt);
+    transpose_quarters(rows, words);
+    const __m512i ones = _mm512_set1_epi8(15);
+    for (int k = 0; k < 4; ++k) {
+      fours[k] = _mm512_and_si512(words[k], ones);
+      fours[4 + k] = _mm512_and_si512(_mm512_srli_epi16(words[k], 4), ones);
+    }
+  } else {
+    __m512i codes[8];
+    load_codes<F>(at, g, block, codes);
+    fours_of<F>(codes, fours);
+  }
+}
+
 // Quarter q, lane j: the sum of quarter q of v[j].
 MOXIE_SIXTEENS __m512i totals_of_four(const __m512i* v) {
   const __m512i a =
@@ -322,9 +341,8 @@ template <class F>
     const sixteens::Block<F> block(at);
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g, tiles += 2) {
-      __m512i codes[8], fours[8];
-      sixteens::load_codes<F>(at, g, block, codes);
-      sixteens::fours_of<F>(codes, fours);
+      __m512i fours[8];
+      sixteens::load_fours<F>(at, g, block, fours);
       for (int k = 0; k < 8; ++k)
         _mm512_storeu_si512(tiles->codes[k], _mm512_add_epi8(fours[k], shift));
       __m512 scale = block.scale;

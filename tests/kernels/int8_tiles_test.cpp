@@ -32,7 +32,7 @@ TEST(Int8Tiles, EveryInstructionSetPacksAlike) {
   for (const float x : src) src16.push_back(to_bfloat16(x));
   for (const int64_t lines : {1, 15, 16, 17, 32}) {
     for (const int64_t k : {1, 32, 71, 128, 160, 300}) {
-      for (const Side side : {Side::kA, Side::kB}) {
+      for (const Side side : {Side::kA, Side::kB, Side::kWideA}) {
         const auto size = static_cast<size_t>((k + 31) / 32 * kTilePair);
         const auto pack = [&](const MicroTiles& with, int way) {
           std::vector<BFloat16> band(size);
@@ -52,12 +52,12 @@ TEST(Int8Tiles, EveryInstructionSetPacksAlike) {
   }
 }
 
-TEST(Int8Tiles, EveryInstructionSetMultipliesAlike) {
+void expect_multiplies_alike(Tiles kind, const MicroTiles& plain) {
   const int64_t k = 300, tiles = 10;
   const auto a = normals(32 * k, 12), b = normals(32 * k, 13), start = normals(32 * 40, 14);
   std::vector<BFloat16> pa(tiles * kTilePair), pb(pa);
-  kMicroInt8Scalar.along(a.data(), k, 32, k, Side::kA, pa.data());
-  kMicroInt8Scalar.along(b.data(), k, 32, k, Side::kB, pb.data());
+  plain.along(a.data(), k, 32, k, left_side(kind), pa.data());
+  plain.along(b.data(), k, 32, k, Side::kB, pb.data());
   for (const int rows : {1, 4, 16, 17, 31, 32}) {
     for (const int cols : {1, 16, 20, 32}) {
       for (const float alpha : {1.0f, 0.3f}) {
@@ -65,14 +65,19 @@ TEST(Int8Tiles, EveryInstructionSetMultipliesAlike) {
           auto got = start, want = start;
           TileBlock block{rows,        cols, tiles, pa.data(), pb.data(),
                           want.data(), 40,   alpha, accumulate};
-          kMicroInt8Scalar.multiply(block);
+          plain.multiply(block);
           block.c = got.data();
-          micro_int8().multiply(block);
+          micro_tiles(kind).multiply(block);
           EXPECT_EQ(got, want) << rows << 'x' << cols;
         }
       }
     }
   }
+}
+
+TEST(Int8Tiles, EveryInstructionSetMultipliesAlike) {
+  expect_multiplies_alike(Tiles::kInt8, kMicroInt8Scalar);
+  expect_multiplies_alike(Tiles::kInt8Wide, kMicroInt8WideScalar);
 }
 
 TEST(Int8Tiles, EveryInstructionSetTurnsAlike) {
@@ -107,14 +112,21 @@ std::vector<double> rounded(const std::vector<float>& values, int64_t lines, int
   return result;
 }
 
-const ThinSize kSizes[] = {{5, 33, 40, 3}, {37, 70, 96, 16}, {48, 32, 64, 40}, {300, 130, 576, 16}};
+// The last in several blocks along k, which end within 128 numbers.
+const ThinSize kSizes[] = {
+    {5, 33, 40, 3}, {37, 70, 96, 16}, {48, 32, 64, 40}, {300, 130, 576, 16}, {33, 40, 1000, 150}};
 
-TEST(Int8Tiles, ProductsAreThoseOfTheRoundedFactors) {
+int64_t block_of_a(Tiles kind) {
+  return kind == Tiles::kInt8Wide ? kInt8Block : kTileDepth;
+}
+
+void expect_products_of_rounded_factors(Tiles kind) {
   for (const ThinSize& s : kSizes) {
     const auto a = normals(s.m * s.k, 1), w = normals(s.n * s.k, 2), h = normals(s.m * s.r, 3);
     const auto thin = normals(s.n * s.r, 4);
-    const PackedRows rows = packed(a, s, h, 1, Tiles::kInt8);
-    const auto ra = rounded(a, s.m, s.k, false, 32), rh = rounded(h, s.m, s.r, false, 32);
+    const PackedRows rows = packed(a, s, h, 1, kind);
+    const auto ra = rounded(a, s.m, s.k, false, block_of_a(kind));
+    const auto rh = rounded(h, s.m, s.r, false, block_of_a(kind));
     for (const bool across : {false, true}) {
       const auto rw = rounded(w, s.n, s.k, across, kInt8Block);
       const auto rt = rounded(thin, s.n, s.r, across, kInt8Block);
@@ -144,6 +156,11 @@ TEST(Int8Tiles, ProductsAreThoseOfTheRoundedFactors) {
   }
 }
 
+TEST(Int8Tiles, ProductsAreThoseOfTheRoundedFactors) {
+  expect_products_of_rounded_factors(Tiles::kInt8);
+  expect_products_of_rounded_factors(Tiles::kInt8Wide);
+}
+
 TEST(Int8Tiles, AreWithinAPercentOfTheProduct) {
   const int64_t m = 64, n = 48, k = 1536;  // several blocks along k
   const auto a = normals(m * k, 5), w = normals(n * k, 6);
@@ -164,11 +181,11 @@ TEST(Int8Tiles, AreWithinAPercentOfTheProduct) {
   EXPECT_GT(std::sqrt(error / size), 0.001);  // they are rounded
 }
 
-TEST(Int8Tiles, NumbersOutOfRangeSpoilTheirOwnRowsAndColumnsOnly) {
+void expect_spoils_its_row_and_column(Tiles kind) {
   const int64_t m = 40, n = 40, k = 500;
   auto a = normals(m * k, 7), w = normals(n * k, 8);
   const auto product = [&] {
-    PackedRows rows(m, k, 0, Tiles::kInt8);
+    PackedRows rows(m, k, 0, kind);
     rows.pack(a.data(), k, 1);
     std::vector<float> c(size_t(m * n));
     multiply_nt(rows, n, w.data(), c.data());
@@ -190,11 +207,16 @@ TEST(Int8Tiles, NumbersOutOfRangeSpoilTheirOwnRowsAndColumnsOnly) {
   }
 }
 
-TEST(Int8Tiles, TheirTransposeTimesThemIsSummedOverRows) {
+TEST(Int8Tiles, NumbersOutOfRangeSpoilTheirOwnRowsAndColumnsOnly) {
+  expect_spoils_its_row_and_column(Tiles::kInt8);
+  expect_spoils_its_row_and_column(Tiles::kInt8Wide);
+}
+
+void expect_transpose_times_rows(Tiles kind) {
   for (const ThinSize& s : kSizes) {
     const auto a = normals(s.m * s.k, 9), h = normals(s.m * s.r, 10);
-    const PackedRows rows = packed(a, s, h, 1, Tiles::kInt8);
-    const auto ra = rounded(a, s.m, s.k, false, 32);
+    const PackedRows rows = packed(a, s, h, 1, kind);
+    const auto ra = rounded(a, s.m, s.k, false, block_of_a(kind));
     std::vector<float> c(size_t(s.r * s.k));
     multiply_tn(s.r, h.data(), rows, 2, c.data());
     // FMAs take a code's value of up to 32 rows as it is. Where it rounds to bf16, that may be the
@@ -206,6 +228,11 @@ TEST(Int8Tiles, TheirTransposeTimesThemIsSummedOverRows) {
     };
     expect_transposed_product(s, h, value, c, 1e-3);
   }
+}
+
+TEST(Int8Tiles, TheirTransposeTimesThemIsSummedOverRows) {
+  expect_transpose_times_rows(Tiles::kInt8);
+  expect_transpose_times_rows(Tiles::kInt8Wide);
 }
 
 // What a pair of tiles of A holds.

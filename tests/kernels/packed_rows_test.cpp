@@ -100,6 +100,7 @@ void expect_same_bits_with_any_threads(Tiles kind) {
 TEST(PackedRows, BitsDoNotDependOnThreads) {
   expect_same_bits_with_any_threads(Tiles::kBF16);
   expect_same_bits_with_any_threads(Tiles::kInt8);
+  expect_same_bits_with_any_threads(Tiles::kInt8Wide);
 }
 
 }  // namespace
