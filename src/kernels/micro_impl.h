@@ -29,7 +29,7 @@ void full_tile(int64_t k, const float* a, int64_t a_row, int64_t a_step, const f
                int64_t ldb, float* c, int64_t ldc, float alpha, bool accumulate) {
   Vec sums[kR][2] = {};
 #pragma GCC unroll 16
-  for (int i = 0; i < kR; ++i) {
+  for (int i = 0; i < kR; ++i) {  // of large matrices C is in memory
     __builtin_prefetch(c + i * ldc, 1);
     if constexpr (kVector == 64) __builtin_prefetch(c + i * ldc + kLanes, 1);
   }

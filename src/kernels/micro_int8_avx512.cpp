@@ -6,6 +6,13 @@
 namespace moxie::kernels {
 namespace {
 
+// Four bytes in all lanes.
+__m512i four_bytes(const void* at) {
+  int32_t four;
+  std::memcpy(&four, at, sizeof(four));
+  return _mm512_set1_epi32(four);
+}
+
 // Rows [from, from + kRows) of a block, of 16 kB columns.
 template <int kRows, int kB, bool kIsWide>
 void multiply_rows(const TileBlock& t, int from) {
@@ -24,9 +31,7 @@ void multiply_rows(const TileBlock& t, int from) {
       for (int j = 0; j < kB; ++j) w[j] = _mm512_loadu_si512(b[j].codes[q]);
 #pragma GCC unroll 8
       for (int i = 0; i < kRows; ++i) {
-        int32_t four;
-        std::memcpy(&four, a->codes[line + i] + 4 * q, 4);
-        const __m512i x = _mm512_set1_epi32(four);
+        const __m512i x = four_bytes(a->codes[line + i] + 4 * q);
 #pragma GCC unroll 2
         for (int j = 0; j < kB; ++j) codes[i][j] = _mm512_dpbusd_epi32(codes[i][j], w[j], x);
       }
@@ -38,7 +43,7 @@ void multiply_rows(const TileBlock& t, int from) {
     for (int i = 0; i < kRows; ++i) {
       for (int j = 0; j < kB; ++j) codes[i][j] = _mm512_set1_epi32(a->starts[line + i]);
     }
-    for (;; ++p, a += 2, b += 2) {  // what shares A's scales
+    for (;; ++p, a += 2, b += 2) {  // what shares A's scales: B's block, where they are wide
       add_half(0, codes);
       if (b->is_half == 0) add_half(1, codes);
       if (!kIsWide || b->ends_block != 0) break;
@@ -215,9 +220,7 @@ void multiply_turned_rows(const TileBlock& t, int64_t step, int from, int column
           reinterpret_cast<__m512bh>(pairs_of(tiles[line / kLines], line % kLines, column));
 #pragma GCC unroll 16
       for (int i = 0; i < kRows; ++i) {
-        int32_t both;
-        std::memcpy(&both, a + i * kTileDepth + line, 4);
-        const auto row = reinterpret_cast<__m512bh>(_mm512_set1_epi32(both));
+        const auto row = reinterpret_cast<__m512bh>(four_bytes(a + i * kTileDepth + line));
         sums[i][0] = _mm512_dpbf16_ps(sums[i][0], row, pairs);
       }
     }

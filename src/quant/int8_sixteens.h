@@ -173,16 +173,20 @@ constexpr int nibbles_at() {
 template <class F>
 inline constexpr bool kBySixteens = nibbles_at<F>() >= 0;
 
+// Bytes of two codes of 4 bits: the low ones and the high ones.
+MOXIE_SIXTEENS void split_nibbles(__m512i both, __m512i* low, __m512i* high) {
+  const __m512i ones = _mm512_set1_epi8(15);
+  *low = _mm512_and_si512(both, ones);
+  *high = _mm512_and_si512(_mm512_srli_epi16(both, 4), ones);
+}
+
 // The codes of a group: elements 0 .. 15 in the first four registers and 16 .. 31 in the others, or
 // all elements of rows j and 4 + j in register j and of rows 8 + j and 12 + j in register 4 + j.
 template <class F>
 MOXIE_SIXTEENS void load_codes(const Rows& at, int g, const Block<F>& block, __m512i* codes) {
   if constexpr (kBySixteens<F>) {
-    const __m512i ones = _mm512_set1_epi8(15);
     for (int j = 0; j < 4; ++j) {
-      const __m512i both = bytes_of_four(at, j, nibbles_at<F>());
-      codes[j] = _mm512_and_si512(both, ones);
-      codes[4 + j] = _mm512_and_si512(_mm512_srli_epi16(both, 4), ones);
+      split_nibbles(bytes_of_four(at, j, nibbles_at<F>()), &codes[j], &codes[4 + j]);
       if constexpr (requires { F::kFifthsAt; }) {
         codes[j] = with_fifths(codes[j], block.heads, j, F::kFifthsAt);
         codes[4 + j] = with_fifths(codes[4 + j], block.heads, j, F::kFifthsAt + 2);
@@ -220,11 +224,7 @@ MOXIE_SIXTEENS void load_fours(const Rows& at, int g, const Block<F>& block, __m
     __m512i rows[4], words[4];
     for (int j = 0; j < 4; ++j) rows[j] = bytes_of_four(at, j, F::kNibblesAt);
     transpose_quarters(rows, words);
-    const __m512i ones = _mm512_set1_epi8(15);
-    for (int k = 0; k < 4; ++k) {
-      fours[k] = _mm512_and_si512(words[k], ones);
-      fours[4 + k] = _mm512_and_si512(_mm512_srli_epi16(words[k], 4), ones);
-    }
+    for (int k = 0; k < 4; ++k) split_nibbles(words[k], &fours[k], &fours[4 + k]);
   } else {
     __m512i codes[8];
     load_codes<F>(at, g, block, codes);
