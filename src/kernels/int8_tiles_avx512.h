@@ -193,6 +193,12 @@ struct Span {  // a block's numbers along k
 inline BFloat16* tile_at(BFloat16* band, int64_t p, bool is_second) {
   return band + (p / kTileDepth * 2 + (is_second ? 1 : 0)) * tile_size(Tiles::kInt8);
 }
+inline Int8TileA& tile_of_a(BFloat16* band, int64_t p, bool is_second) {
+  return *reinterpret_cast<Int8TileA*>(tile_at(band, p, is_second));
+}
+inline Int8TileB& tile_of_b(BFloat16* band, int64_t p, bool is_second) {
+  return *reinterpret_cast<Int8TileB*>(tile_at(band, p, is_second));
+}
 template <class F>
 void for_blocks(int64_t k, Side side, F f) {
   const int64_t block = side == Side::kA ? kTileDepth : kInt8Block;
@@ -213,10 +219,6 @@ inline __m512i largest_in(const Read& read, int i, Span span) {
     }
     return most;
   }
-}
-
-inline Int8TileA& tile_of_a(BFloat16* band, int64_t p, bool is_second) {
-  return *reinterpret_cast<Int8TileA*>(tile_at(band, p, is_second));
 }
 
 // Sixteen lines of a block, of which read(i, p, low, high) gives 32 numbers of line i.
@@ -257,8 +259,7 @@ void along_block(const Read& read, Span span, Side side, bool is_second, BFloat1
     }
     __m512i fours[8];
     turn_lines(pairs, fours);
-    store_b(fours, steps.scales, span.end - p,
-            *reinterpret_cast<Int8TileB*>(tile_at(band, p, is_second)));
+    store_b(fours, steps.scales, span.end - p, tile_of_b(band, p, is_second));
   }
   if (side == Side::kWideA) store_starts(all, tile_of_a(band, span.begin, is_second));
 }
@@ -285,8 +286,7 @@ void across_block(const Read& read, Span span, Side side, bool is_second, BFloat
     if (side != Side::kB) {
       all = _mm512_add_epi32(all, store_a(fours, steps.scales, tile_of_a(band, at, is_second)));
     } else {
-      store_b(fours, steps.scales, span.end - at,
-              *reinterpret_cast<Int8TileB*>(tile_at(band, at, is_second)));
+      store_b(fours, steps.scales, span.end - at, tile_of_b(band, at, is_second));
     }
   }
   if (side == Side::kWideA) store_starts(all, tile_of_a(band, span.begin, is_second));

@@ -21,9 +21,7 @@ void multiply_rows(const TileBlock& t, int from) {
       if constexpr (kB > 1) b[1] = _mm512_loadu_si512(from_b + kTileSize);
 #pragma GCC unroll 8
       for (int i = 0; i < 8; ++i) {
-        int32_t both;
-        std::memcpy(&both, a + 64 * i, 4);
-        const auto row = reinterpret_cast<__m512bh>(_mm512_set1_epi32(both));
+        const auto row = reinterpret_cast<__m512bh>(four_bytes(a + 64 * i));
 #pragma GCC unroll 2
         for (int j = 0; j < kB; ++j) {
           sums[i][j] = _mm512_dpbf16_ps(sums[i][j], row, reinterpret_cast<__m512bh>(b[j]));

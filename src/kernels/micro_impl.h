@@ -30,8 +30,7 @@ void full_tile(int64_t k, const float* a, int64_t a_row, int64_t a_step, const f
   Vec sums[kR][2] = {};
 #pragma GCC unroll 16
   for (int i = 0; i < kR; ++i) {  // of large matrices C is in memory
-    __builtin_prefetch(c + i * ldc, 1);
-    if constexpr (kVector == 64) __builtin_prefetch(c + i * ldc + kLanes, 1);
+    for (int j = 0; j < kCols; j += 16) __builtin_prefetch(c + i * ldc + j, 1);
   }
   for (int64_t p = 0; p < k; ++p) {
     const Vec b0 = load(b);

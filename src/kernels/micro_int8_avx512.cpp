@@ -6,13 +6,6 @@
 namespace moxie::kernels {
 namespace {
 
-// Four bytes in all lanes.
-__m512i four_bytes(const void* at) {
-  int32_t four;
-  std::memcpy(&four, at, sizeof(four));
-  return _mm512_set1_epi32(four);
-}
-
 // Rows [from, from + kRows) of a block, of 16 kB columns.
 template <int kRows, int kB, bool kIsWide>
 void multiply_rows(const TileBlock& t, int from) {
@@ -165,7 +158,7 @@ void across_whole(const BFloat16* src, int64_t ld, Span span, BFloat16* band) {
     }
     for (int half = 0; half < 2; ++half) {
       store_b(fours[half], _mm512_permutex2var_ps(even.scales, half == 0 ? low : high, odd.scales),
-              span.end - at, *reinterpret_cast<Int8TileB*>(tile_at(band, at, half > 0)));
+              span.end - at, tile_of_b(band, at, half > 0));
     }
   }
 }
@@ -243,26 +236,22 @@ void multiply_turned(const TileBlock& t, int64_t step) {
 
 void nothing() {}
 
+constexpr MicroTiles table(void (*multiply)(const TileBlock&)) {
+  return {multiply,
+          along_int8<float>,
+          across_int8<float>,
+          along_int8<BFloat16>,
+          across_int8<BFloat16>,
+          turn_int8,
+          multiply_turned,
+          nothing,
+          nothing};
+}
+
 }  // namespace
 
-const MicroTiles kMicroInt8Avx512{multiply<false>,
-                                  along_int8<float>,
-                                  across_int8<float>,
-                                  along_int8<BFloat16>,
-                                  across_int8<BFloat16>,
-                                  turn_int8,
-                                  multiply_turned,
-                                  nothing,
-                                  nothing};
-const MicroTiles kMicroInt8WideAvx512{multiply<true>,
-                                      along_int8<float>,
-                                      across_int8<float>,
-                                      along_int8<BFloat16>,
-                                      across_int8<BFloat16>,
-                                      turn_int8,
-                                      multiply_turned,
-                                      nothing,
-                                      nothing};
+const MicroTiles kMicroInt8Avx512 = table(multiply<false>);
+const MicroTiles kMicroInt8WideAvx512 = table(multiply<true>);
 
 }  // namespace moxie::kernels
 #endif

@@ -7,18 +7,11 @@
 
 namespace moxie::kernels {
 
-const MicroTiles& micro_int8() {
+const MicroTiles& micro_int8(bool is_wide) {
 #ifndef MOXIE_SCALAR_ONLY
-  if (has_avx512_vnni()) return kMicroInt8Avx512;
+  if (has_avx512_vnni()) return is_wide ? kMicroInt8WideAvx512 : kMicroInt8Avx512;
 #endif
-  return kMicroInt8Scalar;
-}
-
-const MicroTiles& micro_int8_wide() {
-#ifndef MOXIE_SCALAR_ONLY
-  if (has_avx512_vnni()) return kMicroInt8WideAvx512;
-#endif
-  return kMicroInt8WideScalar;
+  return is_wide ? kMicroInt8WideScalar : kMicroInt8Scalar;
 }
 
 bool int8_tiles_are_fastest() {
@@ -156,13 +149,14 @@ void turn(const BFloat16* a, BFloat16* b) {
 
 void nothing() {}
 
+constexpr MicroTiles table(void (*multiply)(const TileBlock&)) {
+  return {multiply, along<float>, across<float>, along<BFloat16>, across<BFloat16>,
+          turn,     nullptr,      nothing,       nothing};
+}
+
 }  // namespace
 
-const MicroTiles kMicroInt8Scalar{multiply<false>, along<float>,     across<float>,
-                                  along<BFloat16>, across<BFloat16>, turn,
-                                  nullptr,         nothing,          nothing};
-const MicroTiles kMicroInt8WideScalar{multiply<true>,  along<float>,     across<float>,
-                                      along<BFloat16>, across<BFloat16>, turn,
-                                      nullptr,         nothing,          nothing};
+const MicroTiles kMicroInt8Scalar = table(multiply<false>);
+const MicroTiles kMicroInt8WideScalar = table(multiply<true>);
 
 }  // namespace moxie::kernels

@@ -110,12 +110,10 @@ struct MicroTiles {
   void (*leave)();
 };
 
-const MicroTiles& micro_bf16();  // of active_isa()
-const MicroTiles& micro_int8();  // likewise
-const MicroTiles& micro_int8_wide();
+const MicroTiles& micro_bf16();                      // of active_isa()
+const MicroTiles& micro_int8(bool is_wide = false);  // likewise; of Tiles::kInt8Wide
 inline const MicroTiles& micro_tiles(Tiles tiles) {
-  if (tiles == Tiles::kInt8Wide) return micro_int8_wide();
-  return tiles == Tiles::kBF16 ? micro_bf16() : micro_int8();
+  return is_int8(tiles) ? micro_int8(tiles == Tiles::kInt8Wide) : micro_bf16();
 }
 bool int8_tiles_are_fastest();  // on this CPU, of all products of many rows
 

@@ -18,6 +18,13 @@ inline __mmask16 first_lanes(int64_t count) {
   return static_cast<__mmask16>(count >= 16 ? 0xFFFF : (1 << std::max<int64_t>(count, 0)) - 1);
 }
 
+// Four bytes in all lanes.
+inline __m512i four_bytes(const void* at) {
+  int32_t four;
+  std::memcpy(&four, at, sizeof(four));
+  return _mm512_set1_epi32(four);
+}
+
 // Of pairs of bf16 the first of each and the second, as f32.
 inline __m512 evens(__m512i pairs) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
