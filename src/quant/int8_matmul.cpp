@@ -147,6 +147,19 @@ void quantise_all(const float* x, const Int8Rows& out) {
 
 namespace {
 
+// Memory for a product's rows of x. What every thread has read is slow to write to as long as their
+// caches hold it, several times slower yet where cores are far apart. So small products take turns
+// in as many places as lie between a product and the next that finds its place in no cache.
+float* memory_of_rows(int64_t floats) {
+  constexpr int64_t kPlaces = 8, kSmall = 16 * 1024;
+  thread_local int64_t turn = 0;
+  const int64_t whole = (floats + 15) / 16 * 16;  // lines of 64 bytes
+  const int64_t places = floats <= kSmall ? kPlaces : 1;
+  float* memory =
+      kernels::scratch(kernels::Scratch::kInt8Rows, static_cast<size_t>(places * whole));
+  return memory + turn++ % places * whole;
+}
+
 // One call's products and what is attached to them. Threads first make the h's of low_rank.h, then
 // rows of the weights, and add to these what the h's give.
 class Products {
@@ -158,7 +171,7 @@ class Products {
     for (const Int8Matrix& m : matrices) {
       if (m.attached != nullptr) floats += n * (2 * m.attached->rank() + 2);
     }
-    float* memory = kernels::scratch(kernels::Scratch::kInt8Rows, static_cast<size_t>(floats));
+    float* memory = memory_of_rows(floats);
     const auto take = [&memory](int64_t count) { return std::exchange(memory, memory + count); };
     rows_ = rows_in(take(floats_of_rows(n, cols)), n, cols);
     static std::atomic<uint64_t> last_id = 0;

@@ -10,10 +10,28 @@
 
 namespace moxie::quant::sixteens {
 
-struct PanelGroup {
-  __m512i codes[8];  // elements 4 k .. 4 k + 3
+// Of a group of sixteen rows, for formats that have them.
+template <Multipliers kKind>
+struct PanelMultipliers {};
+template <>
+struct PanelMultipliers<Multipliers::kGroup> {
   __m512i multipliers;
+};
+
+// Nibbles are told apart as they are multiplied: beside a multiplication, that costs nothing.
+template <class F>
+struct PanelGroup : PanelMultipliers<F::kMultipliers> {
+  static constexpr int kParts = kIsNibbles<F> ? 2 : 1;
+  __m512i codes[8 / kParts];  // elements 4 k .. 4 k + 3, of nibbles also those 16 later
   __m512 scale, minimum;
+
+  MOXIE_SIXTEENS void load(int k, __m512i* parts) const {
+    if constexpr (kParts == 2) {
+      split_nibbles(codes[k], &parts[0], &parts[1]);
+    } else {
+      parts[0] = codes[k];
+    }
+  }
 };
 
 // A group of four rows of x; rows that are not there are 0.
@@ -40,15 +58,42 @@ MOXIE_SIXTEENS void prepare_rows(const Int8Rows& x, int64_t first, int64_t count
   }
 }
 
+// Four blocks of a scale, a minimum and nibbles, whose words are loaded by fours, blocks or not.
+template <class F>
+MOXIE_SIXTEENS void fill_four(const Rows& at, int step, PanelGroup<F>* panel) {
+  constexpr int kWords = F::kBytes / 4;  // of a block
+  static_assert(kWords == 5 && F::kNibblesAt == 4 && F::kMinima == Minima::kBlock);
+  __m512i words[4 * kWords];
+#pragma GCC unroll 5
+  for (int i = 0; i < kWords; ++i) load_words(at, 16 * i, words + 4 * i);
+#pragma GCC unroll 4
+  for (const __m512i* block = words; block < words + 4 * kWords; block += kWords, panel += step) {
+    panel->scale = low_halves(block[0]);
+    panel->minimum = high_halves(block[0]);
+    std::copy_n(block + 1, 4, panel->codes);
+  }
+}
+
 // Sixteen rows of the weight, of whose panel each group is `step` after the one before.
 template <class F>
-MOXIE_SIXTEENS void fill_panel(Rows at, int64_t groups, int step, PanelGroup* panel) {
+MOXIE_SIXTEENS void fill_panel(Rows at, int64_t groups, int step, PanelGroup<F>* panel) {
   constexpr int kGroups = F::kBlock / static_cast<int>(kInt8Group);
-  for (int64_t b = 0; b < groups; b += kGroups) {
+  int64_t b = 0;
+  if constexpr (kIsNibbles<F> && F::kBytes % 4 == 0) {
+    for (; b + 4 <= groups; b += 4, panel += 4 * step) {
+      fill_four<F>(at, step, panel);
+      at.advance(4 * F::kBytes);
+    }
+  }
+  for (; b < groups; b += kGroups) {
     const Block<F> block(at);
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g, panel += step) {
-      load_fours<F>(at, g, block, panel->codes);
+      if constexpr (kIsNibbles<F>) {
+        load_words(at, F::kNibblesAt, panel->codes);
+      } else {
+        load_fours<F>(at, g, block, panel->codes);
+      }
       panel->scale = block.scale;
       if constexpr (F::kMultipliers == Multipliers::kGroup)
         panel->multipliers = block.of_group(block.multipliers, g);
@@ -66,8 +111,9 @@ struct Ahead {
 
 // kS panels, whose groups alternate, with four rows of x, of which y has `rows`.
 template <class F, int kS>
-MOXIE_SIXTEENS void run_tile(const PanelGroup* panels, const FourRows* x, int64_t groups, float* y,
-                             int64_t ld, int64_t rows, bool accumulate, Ahead ahead) {
+MOXIE_SIXTEENS void run_tile(const PanelGroup<F>* panels, const FourRows* x, int64_t groups,
+                             float* y, int64_t ld, int64_t rows, bool accumulate, Ahead ahead) {
+  constexpr int kParts = PanelGroup<F>::kParts;
   __m512 acc[4][kS];
 #pragma GCC unroll 4
   for (auto& row : acc) {
@@ -77,15 +123,19 @@ MOXIE_SIXTEENS void run_tile(const PanelGroup* panels, const FourRows* x, int64_
     fetch_lines(ahead.at, ahead.step);
     __m512i sums[4][kS];
 #pragma GCC unroll 8
-    for (int k = 0; k < 8; ++k) {
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
+    for (int k = 0; k < 8 / kParts; ++k) {
+      __m512i codes[kS][kParts];
+#pragma GCC unroll 2
+      for (int s = 0; s < kS; ++s) panels[s].load(k, codes[s]);
+#pragma GCC unroll 8
+      for (int i = 0; i < 4 * kParts; ++i) {
+        const int row = i % 4, part = i / 4;
         int32_t four;
-        std::memcpy(&four, x->codes[i] + 4 * k, sizeof(four));
+        std::memcpy(&four, x->codes[row] + 4 * k + 16 * part, sizeof(four));
 #pragma GCC unroll 2
         for (int s = 0; s < kS; ++s) {
-          const __m512i before = k == 0 ? _mm512_set1_epi32(x->starts[i]) : sums[i][s];
-          sums[i][s] = _mm512_dpbusd_epi32(before, panels[s].codes[k], _mm512_set1_epi32(four));
+          const __m512i before = k + part == 0 ? _mm512_set1_epi32(x->starts[row]) : sums[row][s];
+          sums[row][s] = _mm512_dpbusd_epi32(before, codes[s][part], _mm512_set1_epi32(four));
         }
       }
     }
@@ -112,7 +162,7 @@ MOXIE_SIXTEENS void run_tile(const PanelGroup* panels, const FourRows* x, int64_
 // Rows [row, row + 16 kS) of the weight with rows [first, first + count) of x.
 template <class F, int kS>
 MOXIE_SIXTEENS void run_strip(const Int8Product& p, const FourRows* x, int64_t first, int64_t count,
-                              PanelGroup* panels, int64_t row) {
+                              PanelGroup<F>* panels, int64_t row) {
   const int64_t groups = p.x.groups();
   const std::byte* at = p.weight + row * p.stride;
   for (int s = 0; s < kS; ++s, at += kRows * p.stride)
@@ -138,7 +188,7 @@ template <class F>
   const int64_t groups = p.x.groups();
   const int64_t most = std::min(p.x.count, kRowsPrepared);
   const int64_t fours = (most + 3) / 4 * groups;
-  const auto [panels] = panel_memory<sixteens::PanelGroup>(2 * groups);
+  const auto [panels] = panel_memory<sixteens::PanelGroup<F>>(2 * groups);
   const int64_t whole = begin + (end - begin) / sixteens::kRows * sixteens::kRows;
   for (int64_t first = 0; first < p.x.count; first += most) {
     const int64_t count = std::min(p.x.count - first, most);

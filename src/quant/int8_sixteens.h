@@ -100,10 +100,11 @@ MOXIE_SIXTEENS void transpose_quarters(const __m512i* v, __m512i* out) {
   out[3] = _mm512_unpackhi_epi64(c, d);
 }
 
-// Word k of the first 16 bytes of each row's block, in words[k].
-MOXIE_SIXTEENS void load_words(const Rows& at, __m512i* words) {
+// Word k of 16 bytes of each row, in words[k].
+MOXIE_SIXTEENS void load_words(const Rows& at, int offset, __m512i* words) {
   __m512i rows[4];
-  for (int j = 0; j < 4; ++j) rows[j] = bytes_of_four(at, j, 0);
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) rows[j] = bytes_of_four(at, j, offset);
   transpose_quarters(rows, words);
 }
 
@@ -131,7 +132,7 @@ struct Block {
     if constexpr (F::kMultipliers == Multipliers::kGroup) {
       static_assert(F::kMultipliersAt == 4 && F::kMinima == Minima::kGroup);
       __m512i words[4];
-      load_words(at, words);
+      load_words(at, 0, words);
       scale = low_halves(words[0]);
       minimum = high_halves(words[0]);
       unpack(words + 1);
@@ -160,10 +161,16 @@ struct Block {
   }
 };
 
+// All of a block but its factors are 16 bytes of nibbles.
+template <class F>
+inline constexpr bool kIsNibbles = requires {
+  F::kNibblesAt;
+};
+
 // Where 16 bytes of nibbles stand in a block that has no others; -1: it is not such a one.
 template <class F>
 constexpr int nibbles_at() {
-  if constexpr (requires { F::kNibblesAt; }) {
+  if constexpr (kIsNibbles<F>) {
     return F::kNibblesAt;
   } else if constexpr (requires { F::kFifthsAt; }) {
     return F::kFifthsAt + 4;
@@ -220,10 +227,9 @@ MOXIE_SIXTEENS void fours_of(const __m512i* codes, __m512i* fours) {
 // The same of group g as it stands; nibbles are turned before they are told apart.
 template <class F>
 MOXIE_SIXTEENS void load_fours(const Rows& at, int g, const Block<F>& block, __m512i* fours) {
-  if constexpr (requires { F::kNibblesAt; }) {
-    __m512i rows[4], words[4];
-    for (int j = 0; j < 4; ++j) rows[j] = bytes_of_four(at, j, F::kNibblesAt);
-    transpose_quarters(rows, words);
+  if constexpr (kIsNibbles<F>) {
+    __m512i words[4];
+    load_words(at, F::kNibblesAt, words);
     for (int k = 0; k < 4; ++k) split_nibbles(words[k], &fours[k], &fours[4 + k]);
   } else {
     __m512i codes[8];
