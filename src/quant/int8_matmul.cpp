@@ -147,17 +147,17 @@ void quantise_all(const float* x, const Int8Rows& out) {
 
 namespace {
 
-// Memory for a product's rows of x. What every thread has read is slow to write to as long as their
-// caches hold it, several times slower yet where cores are far apart. So small products take turns
-// in as many places as lie between a product and the next that finds its place in no cache.
+// Memory for a product's rows of x. To write where all threads have just read takes several times
+// as long, until their caches have let go of it: so small products have eight places, one after
+// another.
 float* memory_of_rows(int64_t floats) {
   constexpr int64_t kPlaces = 8, kSmall = 16 * 1024;
-  thread_local int64_t turn = 0;
-  const int64_t whole = (floats + 15) / 16 * 16;  // lines of 64 bytes
-  const int64_t places = floats <= kSmall ? kPlaces : 1;
-  float* memory =
-      kernels::scratch(kernels::Scratch::kInt8Rows, static_cast<size_t>(places * whole));
-  return memory + turn++ % places * whole;
+  constexpr auto kSlot = kernels::Scratch::kInt8Rows;
+  if (floats > kSmall) return kernels::scratch(kSlot, static_cast<size_t>(floats));
+  thread_local int64_t place = 0;
+  place = (place + 1) % kPlaces;
+  const int64_t apart = (floats + 15) / 16 * 16;  // lines of 64 bytes
+  return kernels::scratch(kSlot, static_cast<size_t>(kPlaces * apart)) + place * apart;
 }
 
 // One call's products and what is attached to them. Threads first make the h's of low_rank.h, then
